@@ -1,0 +1,1 @@
+"""Cappuccino's library: bars -> features -> encoder -> policy -> verdict -> champion -> orders. No Dagster here."""

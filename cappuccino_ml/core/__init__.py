@@ -1,0 +1,41 @@
+"""What every room needs: errors, settings, hashing, whole-or-nothing files, clocks, seeds."""
+
+from cappuccino_ml.core.clock import Clock, ManualClock, SystemClock
+from cappuccino_ml.core.errors import (
+    CappuccinoError,
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    LakeError,
+    SchemaMismatch,
+    TradingError,
+)
+from cappuccino_ml.core.files import artifact_folder, is_done, read_json, write_bytes, write_json
+from cappuccino_ml.core.hashing import canonical_json, code_version, digest, file_sha256
+from cappuccino_ml.core.seeding import derive_seed
+from cappuccino_ml.core.settings import Settings, read_settings
+
+__all__ = [
+    "CappuccinoError",
+    "CheckpointError",
+    "Clock",
+    "ConfigurationError",
+    "DataError",
+    "LakeError",
+    "ManualClock",
+    "SchemaMismatch",
+    "Settings",
+    "SystemClock",
+    "TradingError",
+    "artifact_folder",
+    "canonical_json",
+    "code_version",
+    "derive_seed",
+    "digest",
+    "file_sha256",
+    "is_done",
+    "read_json",
+    "read_settings",
+    "write_bytes",
+    "write_json",
+]
