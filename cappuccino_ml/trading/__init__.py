@@ -1,1 +1,48 @@
+"""Paper trading: broker port, orders, ledger, the trader, deployment, replay of history and its report."""
 
+from cappuccino_ml.trading.broker import Account, Broker, BrokerSilentError, DuplicateOrderError, Quote
+from cappuccino_ml.trading.deployment import Deployment, deploy, read_deployment, wanted
+from cappuccino_ml.trading.engine import Mode, Tick, Trader
+from cappuccino_ml.trading.feed import BarFeed, PanelFeed
+from cappuccino_ml.trading.hosts import require_paper_host
+from cappuccino_ml.trading.ledger import Ledger, Row
+from cappuccino_ml.trading.model import TradingModel
+from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
+from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
+from cappuccino_ml.trading.report import Comparison, compare
+from cappuccino_ml.trading.simulated_broker import OpenQuotes, SimulatedBroker
+from cappuccino_ml.trading.state import TradingState, release
+
+__all__ = [
+    "Account",
+    "BarFeed",
+    "Broker",
+    "BrokerSilentError",
+    "Comparison",
+    "Deployment",
+    "DuplicateOrderError",
+    "Ledger",
+    "Mode",
+    "OpenQuotes",
+    "Order",
+    "OrderState",
+    "PanelFeed",
+    "Quote",
+    "Row",
+    "Session",
+    "SimulatedBroker",
+    "Status",
+    "Tick",
+    "Trader",
+    "TradingModel",
+    "TradingState",
+    "client_order_id",
+    "compare",
+    "deploy",
+    "read_deployment",
+    "release",
+    "replay",
+    "require_paper_host",
+    "shadow_backtest",
+    "wanted",
+]

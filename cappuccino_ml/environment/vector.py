@@ -1,0 +1,191 @@
+"""Many books at once, in groups that share their timestamps, so that each moment of the market is encoded once.
+
+The market does not care what we hold: an observation is a row index and 1 + N portfolio entries, never a window.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cappuccino_ml.core import Settings
+from cappuccino_ml.environment.costs import Costs
+from cappuccino_ml.environment.guards import Guards
+from cappuccino_ml.environment.portfolio import Book, decide, settle
+from cappuccino_ml.environment.reward import Reward, reward
+
+_CAPITAL = 100_000.0  # quote currency; policies see weights only, so it matters to the lot rules alone
+_RUIN = 0.05  # share of the starting equity below which an episode terminates
+
+
+class Layout(Settings):
+    """Shape of a rollout: `timestamps` groups x `environments` books in each x `steps` bars."""
+
+    timestamps: int = Field(8, ge=1, description="groups; each has its own moment of the market")
+    environments: int = Field(8, ge=1, description="books that share a group's moments")
+    steps: int = Field(64, ge=1, description="bars per rollout")
+    episode_bars: int = Field(256, ge=1, description="bars until an episode is cut (bootstrapped); a multiple of steps")
+
+    @model_validator(mode="after")
+    def _whole_rollouts(self) -> "Layout":
+        if self.episode_bars % self.steps:
+            raise ValueError(f"episode_bars {self.episode_bars} is not a multiple of steps {self.steps}; choose one that is")
+        return self
+
+    @property
+    def books(self) -> int:
+        """B."""
+        return self.timestamps * self.environments
+
+    @property
+    def samples(self) -> int:
+        """Environment steps in one rollout."""
+        return self.books * self.steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """Outcome of one step of B books."""
+
+    reward: Tensor  # [B], float64, log-return units
+    terminated: Tensor  # [B], bool: ruined; the book has been replaced by a fresh one
+    turnover: Tensor  # [B]
+
+
+class VectorEnv:
+    """B = timestamps x environments books over rows first..last of one market. Books of group g are g*E .. g*E + E - 1."""
+
+    def __init__(
+        self,
+        *,
+        open_: NDArray[np.float64],
+        close: NDArray[np.float64],
+        tradable: NDArray[np.bool_],
+        first: int,
+        last: int,
+        layout: Layout,
+        guards: Guards,
+        costs: Costs,
+        reward: Reward,
+        seed: int,
+    ) -> None:
+        """Make the environments; call `begin_rollout` before stepping.
+
+        Args:
+            open_: opening prices [T, N]; `close` and `tradable` alike.
+            first: first row at which a decision may be taken.
+            last: last row that may be marked. No episode leaves first..last, so none crosses a splice of folds.
+            layout: groups, books and steps.
+            guards: limits.
+            costs: fees and lots.
+            reward: what is paid.
+            seed: of start rows and starting weights.
+
+        Raises:
+            ValueError: the span is shorter than one episode.
+        """
+        if last - first < layout.episode_bars:
+            raise ValueError(f"rows {first}..{last} are fewer than one episode of {layout.episode_bars} bars; shorten the episode")
+        self.layout, self.guards, self.costs, self.reward = layout, guards, costs, reward
+        self.first, self.last = first, last
+        self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
+        self._tradable = torch.from_numpy(tradable)
+        self._equal_weight = torch.log((self._close[1:] / self._close[:-1]).mean(-1))  # [T - 1], of bar t + 1
+        self._random = torch.Generator().manual_seed(seed)
+        groups = layout.timestamps
+        self.t = torch.zeros(groups, dtype=torch.long)
+        rollouts = layout.episode_bars // layout.steps
+        # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
+        self._rollouts_left = torch.arange(groups) % rollouts
+        self.book = Book.fresh(capital=_CAPITAL, books=layout.books, tickers=close.shape[1])
+        self._restart(torch.ones(groups, dtype=torch.bool))
+
+    def begin_rollout(self) -> Tensor:
+        """Restart the groups whose episode is over -> rows [steps + 1, groups] that this rollout will visit."""
+        over = self._rollouts_left == 0
+        if over.any():
+            self._restart(over)
+        self._rollouts_left = torch.where(over, self.layout.episode_bars // self.layout.steps, self._rollouts_left) - 1
+        return self.t + torch.arange(self.layout.steps + 1).unsqueeze(-1)
+
+    def entries(self) -> Tensor:
+        """Portfolio part of the observation at close(t): [B, 1 + N], float32."""
+        return self.book.entries(self._per_book(self._close[self.t]))
+
+    def step(self, action: Tensor) -> Step:
+        """Decide at close(t), fill at open(t + 1), mark at close(t + 1).
+
+        Raises:
+            ValueError: an action is NaN or infinite.
+        """
+        if not torch.isfinite(action).all():
+            raise ValueError("an action is NaN or infinite; the policy has diverged, lower learning_rate")
+        close, after_close = self._per_book(self._close[self.t]), self._per_book(self._close[self.t + 1])
+        opening = self._per_book(self._open[self.t + 1])
+        before = self.book.equity(close)
+        orders = decide(self.book, action, close, guards=self.guards, costs=self.costs)
+        filled = settle(self.book, orders, opening, self._per_book(self._tradable[self.t + 1]), costs=self.costs)
+        after = self.book.mark(after_close, self.guards)
+        turnover = (filled.abs() * opening).sum(-1) / before
+        paid = reward(
+            before=before,
+            after=after,
+            turnover=turnover,
+            weights=self.book.units * after_close / after.unsqueeze(-1),
+            benchmark=self._per_book(self._equal_weight[self.t]),
+            settings=self.reward,
+        )
+        self.t = self.t + 1
+        terminated = after < _RUIN * _CAPITAL
+        if terminated.any():
+            self._fresh(terminated)
+        return Step(reward=paid, terminated=terminated, turnover=turnover)
+
+    def market_volatility(self) -> float:
+        """Standard deviation of equal weight's log-return per bar over this environment's own rows."""
+        return float(self._equal_weight[self.first : self.last].std())
+
+    def discounted_returns(self, rows: Tensor, *, discount: float) -> Tensor:
+        """What each ticker goes on to earn within a rollout's rows [S + 1, G] -> [S, G, N], float32.
+
+        It looks ahead, so it is for variance reduction in training only: nothing a policy does can change it.
+        """
+        returns = self._close[rows[1:]] / self._close[rows[:-1]] - 1.0
+        total = torch.zeros_like(returns)
+        ahead = torch.zeros_like(returns[0])
+        for step in range(len(returns) - 1, -1, -1):
+            ahead = returns[step] + discount * ahead
+            total[step] = ahead
+        return total.float()
+
+    def _per_book(self, per_group: Tensor) -> Tensor:
+        return per_group.repeat_interleave(self.layout.environments, dim=0)
+
+    def _restart(self, groups: Tensor) -> None:
+        span = self.last - self.first - self.layout.episode_bars + 1
+        starts = self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
+        self.t = torch.where(groups, starts, self.t)
+        self._fresh(self._per_book(groups))
+
+    def _fresh(self, books: Tensor) -> None:
+        """New accounts at the books' current rows: every second one in cash, the others with random weights.
+
+        Random holdings show the critic and the actor what selling is like from the first rollout on.
+        """
+        tickers = self.book.units.shape[1]
+        share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64)
+        share = share / share.sum(-1, keepdim=True) * torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
+        share = share.clamp(max=self.guards.max_weight) * (1 - self.guards.min_cash)
+        share[::2] = 0.0
+        close = self._per_book(self._close[self.t])
+        capital = torch.full((len(books),), _CAPITAL, dtype=torch.float64)
+        one = books.unsqueeze(-1)
+        self.book = Book(
+            cash=torch.where(books, capital * (1 - share.sum(-1)), self.book.cash),
+            units=torch.where(one, share * _CAPITAL / close, self.book.units),
+            peak=torch.where(books, capital, self.book.peak),
+            halted=self.book.halted & ~books,
+        )

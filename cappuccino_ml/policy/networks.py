@@ -1,0 +1,96 @@
+"""Actor and critic with late fusion: encode the market once per moment, then add what each book holds."""
+
+import torch
+from torch import Tensor, nn
+
+from cappuccino_ml.encoder import EncoderSettings, FTTransformerEncoder, windows
+from cappuccino_ml.policy.settings import AgentSettings
+
+
+class FlatEncoder(nn.Module):
+    """The mlp arm's market side: one linear layer over the flattened window, the first layer of a plain MLP."""
+
+    def __init__(self, *, lookback: int, tickers: int, features: int, encoding_dim: int) -> None:
+        super().__init__()
+        self.encoding_dim = encoding_dim
+        self.linear = nn.Linear(lookback * tickers * features, encoding_dim)
+
+    def forward(self, window: Tensor) -> Tensor:
+        """[U, L, N, F] -> [U, encoding_dim]."""
+        return self.linear(window.flatten(1))  # type: ignore[no-any-return]
+
+
+class Head(nn.Module):
+    """Two hidden layers over (encoding, portfolio). The first one's market part is computed once per moment."""
+
+    def __init__(self, *, encoding_dim: int, tickers: int, net_dimension: int, outputs: int, gain: float) -> None:
+        super().__init__()
+        self.project = (
+            nn.Identity() if encoding_dim == net_dimension else nn.Linear(encoding_dim, net_dimension, bias=False)
+        )
+        self.portfolio = nn.Linear(1 + tickers, net_dimension)
+        self.hidden = nn.Linear(net_dimension, net_dimension)
+        self.out = nn.Linear(net_dimension, outputs)
+        nn.init.orthogonal_(self.hidden.weight, 2**0.5)
+        nn.init.orthogonal_(self.out.weight, gain)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, market: Tensor, entries: Tensor) -> Tensor:
+        """Fuse projected encodings [U, net] with entries [U, E, 1 + N] -> [U, E, outputs]."""
+        x = torch.relu(market.unsqueeze(1) + self.portfolio(entries))
+        return self.out(torch.relu(self.hidden(x)))  # type: ignore[no-any-return]
+
+
+class ActorCritic(nn.Module):
+    """Gaussian actor and critic for one arm. U moments, E books at each, N tickers."""
+
+    def __init__(self, settings: AgentSettings, *, tickers: int, features: int) -> None:
+        super().__init__()
+        self.settings = settings
+        shape = {"tickers": tickers, "features": features}
+
+        def make_encoder() -> FTTransformerEncoder | FlatEncoder:
+            if settings.encoder is not None:
+                return FTTransformerEncoder(settings.encoder, **shape)
+            return FlatEncoder(lookback=settings.lookback, encoding_dim=settings.net_dimension, **shape)
+
+        self.actor_encoder = make_encoder()
+        self.critic_encoder = self.actor_encoder if settings.share_encoder else make_encoder()
+        width = {"tickers": tickers, "net_dimension": settings.net_dimension}
+        dims = self.actor_encoder.encoding_dim
+        # A gain of 0.01 starts every policy at "hold": its mean action is near zero.
+        self.actor = Head(encoding_dim=dims, outputs=tickers, gain=0.01, **width)
+        self.critic = Head(encoding_dim=dims, outputs=1, gain=1.0, **width)
+        self.log_std = nn.Parameter(torch.full((tickers,), settings.initial_log_std))
+        if settings.freeze_encoder:
+            for parameter in self.encoder_parameters():
+                parameter.requires_grad_(False)
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The market side's parameters, each once."""
+        seen = dict.fromkeys([*self.actor_encoder.parameters(), *self.critic_encoder.parameters()])
+        return list(seen)
+
+    def encode(self, market: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodings of `rows` [U] of `market` [T, N, F] for actor and critic: 2 x [U, encoding_dim]."""
+        window = windows(market, rows, self.settings.lookback)
+        actor = self.actor_encoder(window)
+        return actor, actor if self.settings.share_encoder else self.critic_encoder(window)
+
+    def mean_action(self, encoding: Tensor, entries: Tensor) -> Tensor:
+        """Mean of the policy: [U, encoding_dim], [U, E, 1 + N] -> [U, E, N]."""
+        return self.actor(self.actor.project(encoding), entries)  # type: ignore[no-any-return]
+
+    def value(self, encoding: Tensor, entries: Tensor) -> Tensor:
+        """State values: [U, encoding_dim], [U, E, 1 + N] -> [U, E]."""
+        return self.critic(self.critic.project(encoding), entries).squeeze(-1)  # type: ignore[no-any-return]
+
+
+def build_agent(settings: AgentSettings, *, tickers: int, features: int, seed: int) -> ActorCritic:
+    """An untrained agent whose weights depend on `seed` only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ActorCritic(settings, tickers=tickers, features=features)
+
+
+__all__ = ["ActorCritic", "EncoderSettings", "FlatEncoder", "Head", "build_agent"]

@@ -1,0 +1,141 @@
+"""Proximal policy optimisation, top to bottom. Names are the paper's and CleanRL's.
+
+Details that matter, and why:
+- minibatches are whole moments with all their books, so an encoder runs once per moment, not once per sample;
+- books that share a moment share its luck: their mean advantage says nothing about their actions and is removed;
+- advantages are normalised per minibatch, rewards divided by the market's own volatility: no scale is hand-tuned;
+- a time limit bootstraps, ruin does not; epochs stop early when the policy has moved far enough (approx_kl);
+- dropout is off: it would make `ratio` differ from 1 before the first step.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from cappuccino_ml.core import CappuccinoError, Settings
+from cappuccino_ml.environment import VectorEnv
+from cappuccino_ml.policy.networks import ActorCritic
+from cappuccino_ml.policy.rollout import Encodings, Rollout, collect, log_probability
+from cappuccino_ml.policy.settings import PPOSettings
+
+
+class Iteration(Settings):
+    """What one rollout and its update looked like."""
+
+    steps: int
+    reward_bps: float  # mean log-return per bar, basis points
+    turnover: float  # mean per bar, share of equity
+    approx_kl: float
+    clipfrac: float
+    explained_variance: float
+    entropy: float
+    saturation: float  # share of actions beyond [-1, 1]
+
+
+def train(
+    agent: ActorCritic,
+    *,
+    market: Tensor,
+    env: VectorEnv,
+    settings: PPOSettings,
+    seed: int,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> list[Iteration]:
+    """Train `agent` in place.
+
+    Args:
+        agent: see `build_agent`.
+        market: scaled features [T, N, F], the table `env` was made from.
+        env: environments over the training rows only.
+        settings: see `PPOSettings`; `steps` decides when to stop, never a clock.
+        seed: of exploration and minibatch order.
+        on_iteration: told after every update.
+
+    Raises:
+        CappuccinoError: the loss is not finite.
+    """
+    random = torch.Generator().manual_seed(seed)
+    agent.eval()
+    encodings = Encodings(agent, market, first=env.first, last=env.last)
+    encoder_ids = {id(p) for p in agent.encoder_parameters()} if agent.settings.encoder else set()
+    trainable = [p for p in agent.parameters() if p.requires_grad]
+    slow = settings.learning_rate * settings.encoder_learning_rate_ratio
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in trainable if id(p) not in encoder_ids], "peak": settings.learning_rate},
+            {"params": [p for p in trainable if id(p) in encoder_ids], "peak": slow},
+        ],
+        lr=settings.learning_rate,
+        eps=1e-5,
+        weight_decay=settings.weight_decay,
+    )
+    reward_scale = 1.0 / env.market_volatility()
+    iterations = -(-settings.steps // env.layout.samples)
+    history = []
+    for index in range(iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * (1.0 - index / iterations)
+        rollout = collect(agent, encodings, env, settings, reward_scale=reward_scale, random=random)
+        approx_kl, clipfrac = update(agent, encodings, rollout, optimizer, settings, random=random)
+        unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp(min=1e-12)
+        report = Iteration(
+            steps=(index + 1) * env.layout.samples,
+            reward_bps=float(rollout.reward.mean()) * 1e4,
+            turnover=float(rollout.turnover.mean()),
+            approx_kl=approx_kl,
+            clipfrac=clipfrac,
+            explained_variance=1.0 - float(unexplained),
+            entropy=float((agent.log_std.detach() + 1.4189385332046727).sum()),
+            saturation=float((rollout.action.abs() > 1).float().mean()),
+        )
+        history.append(report)
+        if on_iteration is not None:
+            on_iteration(report)
+    return history
+
+
+def update(
+    agent: ActorCritic,
+    encodings: Encodings,
+    rollout: Rollout,
+    optimizer: torch.optim.Optimizer,
+    settings: PPOSettings,
+    *,
+    random: torch.Generator,
+) -> tuple[float, float]:
+    """Several epochs over one rollout -> (approx_kl, clipfrac) of the last epoch."""
+    moments, books = rollout.advantage.shape
+    size = max(1, settings.batch_size // books)
+    advantage = rollout.advantage
+    if settings.moment_baseline and books > 1:
+        advantage = advantage - advantage.mean(1, keepdim=True)
+    approx_kl = clipfrac = 0.0
+    for _ in range(settings.epochs):
+        kls, clips = [], []
+        for batch in torch.randperm(moments, generator=random).split(size):
+            actor_z, critic_z = encodings(rollout.rows[batch])
+            mean = agent.mean_action(actor_z, rollout.entries[batch])
+            new_value = agent.value(critic_z, rollout.entries[batch])
+            logratio = log_probability(rollout.action[batch], mean, agent.log_std) - rollout.log_prob[batch]
+            ratio = logratio.exp()
+
+            adv = advantage[batch]
+            adv = (adv - adv.mean()) / (adv.std() + 1e-8)
+            pg_loss = torch.max(-adv * ratio, -adv * ratio.clamp(1 - settings.clip, 1 + settings.clip)).mean()
+            v_loss = 0.5 * (new_value - rollout.target[batch]).square().mean()
+            entropy = (agent.log_std + 1.4189385332046727).sum()
+            loss = pg_loss + settings.value_weight * v_loss - settings.entropy * entropy
+            if not torch.isfinite(loss):
+                raise CappuccinoError(f"PPO's loss is {loss.item()} with learning_rate {settings.learning_rate}; lower it.")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(agent.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            with torch.no_grad():
+                kls.append(((ratio - 1) - logratio).mean())
+                clips.append(((ratio - 1).abs() > settings.clip).float().mean())
+        approx_kl, clipfrac = float(torch.stack(kls).mean()), float(torch.stack(clips).mean())
+        if approx_kl > settings.max_kl:
+            break
+    return approx_kl, clipfrac

@@ -1,0 +1,157 @@
+"""One order's life: its id, its states and the only steps between them."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from cappuccino_ml.core import TradingError
+
+Side = Literal["buy", "sell"]
+
+
+class Status(StrEnum):
+    """Where an order stands."""
+
+    INTENT = "INTENT"  # written down, not sent yet
+    SENT = "SENT"
+    UNKNOWN = "UNKNOWN"  # sent, or perhaps not: nobody answered
+    ACKED = "ACKED"
+    PARTIAL = "PARTIAL"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"
+    DENIED = "DENIED"  # refused at the door
+    ABANDONED = "ABANDONED"  # the broker does not know it and it will not be sent again
+
+
+_AT_BROKER = frozenset({Status.PARTIAL, Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED})
+_LATE = frozenset({Status.PARTIAL, Status.FILLED})
+LEGAL: dict[Status, frozenset[Status]] = {
+    Status.INTENT: frozenset({Status.SENT, Status.UNKNOWN, Status.ABANDONED}),
+    Status.SENT: frozenset({Status.ACKED, Status.FILLED, Status.DENIED, Status.UNKNOWN, Status.INTENT}),
+    Status.UNKNOWN: frozenset({Status.ACKED, Status.FILLED, Status.DENIED, Status.ABANDONED}),
+    Status.ACKED: _AT_BROKER,
+    Status.PARTIAL: _AT_BROKER,
+    Status.CANCELED: _LATE,  # a fill can cross a cancel on the wire
+    Status.ABANDONED: _LATE,
+    Status.FILLED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.DENIED: frozenset(),
+}
+OPEN = frozenset({Status.INTENT, Status.SENT, Status.UNKNOWN, Status.ACKED, Status.PARTIAL})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a broker: a market order of `quantity` base units."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+
+    def __post_init__(self) -> None:
+        if not self.quantity.is_finite() or self.quantity <= 0:
+            raise TradingError(
+                f"order quantity {self.quantity} of {self.symbol} is not a positive number; send nothing."
+            )
+
+
+@dataclass(frozen=True)
+class OrderState:
+    """What a broker says of an order. Money in quote currency, `price` None before any fill."""
+
+    client_order_id: str
+    status: Status
+    filled: Decimal = Decimal(0)
+    price: Decimal | None = None
+    fee: Decimal = Decimal(0)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TrackedOrder:
+    """An order of ours as the ledger knows it."""
+
+    order: Order
+    bar_close: datetime  # of the bar it was decided on
+    status: Status = Status.INTENT
+    filled: Decimal = Decimal(0)
+
+    def advance(self, status: Status) -> "TrackedOrder":
+        """The order after one step; filling more of a PARTIAL order is a step from PARTIAL to PARTIAL.
+
+        Raises:
+            TradingError: the step is not legal.
+        """
+        if status not in LEGAL[self.status]:
+            allowed = ", ".join(sorted(LEGAL[self.status])) or "nothing, it is final"
+            raise TradingError(
+                f"order {self.order.client_order_id} cannot go from {self.status} to {status}; allowed: {allowed}."
+            )
+        return replace(self, status=status)
+
+    def with_fill(self, filled: Decimal) -> "TrackedOrder":
+        """The order with `filled` base units filled in all.
+
+        Raises:
+            TradingError: the filled quantity shrinks or exceeds the ordered one.
+        """
+        name = f"order {self.order.client_order_id}"
+        if filled < self.filled:
+            raise TradingError(
+                f"{name} was filled {self.filled} and now {filled}; a fill never shrinks, ask the broker."
+            )
+        if filled > self.order.quantity:
+            raise TradingError(
+                f"{name} of {self.order.quantity} was filled {filled}; more than ordered, ask the broker."
+            )
+        return replace(self, filled=filled)
+
+    def follow(self, path: Iterable[Status], *, filled: Decimal | None) -> "TrackedOrder":
+        """The order after all steps of `path`, with `filled` base units filled in all (None: as before)."""
+        after = self
+        for status in path:
+            after = after.advance(status)
+        return after if filled is None else after.with_fill(filled)
+
+    def row(self, path: Iterable[Status], answer: OrderState | None) -> dict[str, Any]:
+        """What the ledger keeps of the steps in `path`, with the broker's answer if there was one."""
+        return {
+            "id": self.order.client_order_id,
+            "symbol": self.order.symbol,
+            "side": self.order.side,
+            "quantity": str(self.order.quantity),
+            "bar_close": self.bar_close.isoformat(),
+            "path": list(path),
+            "filled": str(answer.filled if answer else self.filled),
+            "price": str(answer.price) if answer and answer.price is not None else None,
+            "fee": str(answer.fee if answer else 0),
+            "reason": answer.reason if answer else "",
+        }
+
+    @property
+    def signed_fill(self) -> Decimal:
+        """Filled base units, negative if sold."""
+        return self.filled if self.order.side == "buy" else -self.filled
+
+
+def steps_to(current: Status, reported: Status) -> tuple[Status, ...]:
+    """The legal steps from where we think an order stands to what the broker reports; empty if nothing changed."""
+    if reported == current and current != Status.PARTIAL:
+        return ()
+    start = (Status.UNKNOWN,) if current in {Status.INTENT, Status.SENT} else ()
+    here = start[-1] if start else current
+    return (*start, reported) if reported in LEGAL[here] else (*start, Status.ACKED, reported)
+
+
+def client_order_id(*, model: str, symbol: str, bar_close: datetime, leg: int) -> str:
+    """The same intent has the same id, so a retry can never be a second order. `leg` 0 sells, 1 buys."""
+    key = f"{model}|{symbol}|{bar_close.astimezone(UTC):%Y%m%dT%H%M%SZ}|{leg}"
+    return "cap-" + hashlib.sha256(key.encode()).hexdigest()[:32]

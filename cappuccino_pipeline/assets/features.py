@@ -1,0 +1,60 @@
+"""The features stage: `indicators` by month, and the check that they are finite, alive and causal."""
+
+import dagster as dg
+
+from cappuccino_ml.core import code_version
+from cappuccino_ml.features import check_features as check
+from cappuccino_pipeline.assets.bars import ohlcv_bars
+from cappuccino_pipeline.feature_months import features_of_month
+from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, table_metadata
+from cappuccino_pipeline.partitions import MONTHS
+from cappuccino_pipeline.resources import Cappuccino
+
+_COLUMNS = {
+    "symbol": "ticker and quote, such as BTC-USD",
+    "timestamp": "open time of the bar, UTC; the features are known at its close",
+    "open_price": "open, quote currency",
+    "close_price": "close, quote currency",
+    "tradable": "false where no bar was traded and the last close stands in",
+}
+
+
+@dg.asset(
+    group_name="features",
+    deps=[ohlcv_bars],
+    partitions_def=MONTHS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    code_version=code_version("bars", "features", "lake"),
+    owners=OWNERS,
+    kinds={"parquet", "numpy"},
+    tags={"stage": "features"},
+)
+def indicators(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """The 14 features per ticker and bar, stationary and unscaled, one month per partition.
+
+    A month is computed from its own bars and a fixed stretch before it: alone or in a backfill, the same comes out.
+    """
+    table = cappuccino.features
+    with table.lock():
+        for month in context.partition_keys:
+            written = table.write(
+                month, features_of_month(cappuccino.panel, month, universe=cappuccino.configuration.universe)
+            )
+            facts = {"written": written, "dagster/row_count": table.partitions[month].rows}
+            context.add_asset_metadata(facts, partition_key=month)
+    schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
+    return dg.MaterializeResult(
+        metadata={**table_metadata(table, label=cappuccino.source.label), "dagster/column_schema": schema}
+    )
+
+
+@dg.asset_check(asset=indicators, blocking=True)
+def check_features(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
+    """Every feature is finite after the warm-up, not constant, and its past does not change when the future does."""
+    report = check(cappuccino.panel())
+    findings = [[finding.kind, finding.message] for finding in report.findings]
+    return dg.AssetCheckResult(
+        passed=report.passed, metadata={"rows": report.rows, "findings": markdown_table(["kind", "finding"], findings)}
+    )

@@ -1,0 +1,51 @@
+"""The command line: demo, doctor, ui. Everything heavy is imported inside a command, so that --help is quick."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cappuccino_ml.core.errors import CappuccinoError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Hourly crypto bars to a trading policy that has earned its place, on a paper account. Never real money.",
+)
+
+
+@app.command()
+def demo() -> None:
+    """Run the whole chain on simulated bars, without network or keys."""
+    from cappuccino_pipeline import demo as chain  # noqa: PLC0415
+
+    chain.main()
+
+
+@app.command()
+def doctor() -> None:
+    """Ten lines on versions, state, data, models, trader and the last run."""
+    from cappuccino_pipeline.doctor import report  # noqa: PLC0415
+
+    for line in report():
+        typer.echo(line)
+
+
+@app.command()
+def ui(
+    dagster_port: Annotated[int, typer.Option(help="port of Dagster's page; 0 takes any free one")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="port of MLflow's page; 0 takes any free one")] = 5000,
+) -> None:
+    """Serve Dagster and MLflow on 127.0.0.1 until Ctrl-C."""
+    from cappuccino_pipeline.ui import serve  # noqa: PLC0415
+
+    serve(dagster_port=dagster_port, mlflow_port=mlflow_port)
+
+
+def main() -> None:
+    """Entry point. An expected error is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except CappuccinoError as error:
+        typer.echo(f"cappuccino: {error}", err=True)
+        sys.exit(1)

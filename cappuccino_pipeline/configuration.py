@@ -1,0 +1,217 @@
+"""The configuration of a run: every CAPPUCCINO_* variable is read here and nowhere else."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from cappuccino_ml.bars.universe import Universe
+from cappuccino_ml.core import ConfigurationError, Settings
+
+PREFIX = "CAPPUCCINO_"
+VARIABLES = {
+    "CAPPUCCINO_STATE": "folder for everything that is made (default: data_lake in the repository)",
+    "CAPPUCCINO_SOURCE": "where bars come from: simulated, placebo or files (default: simulated)",
+    "CAPPUCCINO_FILES_DIR": "for files: a folder of Parquet or CSV files named like BTC-USD",
+    "CAPPUCCINO_TICKERS": "comma list, in order (default: BTC,ETH,LTC,BCH,LINK,UNI,AAVE)",
+    "CAPPUCCINO_QUOTE": "quote currency (default: USD; for files, the one all file names agree on)",
+    "CAPPUCCINO_TIMEFRAME": "bar length: 1m 5m 15m 30m 1h 4h 1d (default: 1h)",
+    "CAPPUCCINO_BUDGET": "how much to train: small or full (default: small)",
+    "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
+    "CAPPUCCINO_SEED": "seed of everything random (default: 7)",
+}
+REPOSITORY = Path(__file__).resolve().parents[1]
+BAR_FILE_SUFFIXES = (".parquet", ".csv")
+
+
+class Configuration(Settings):
+    """What a run was asked to do. Made by `Configuration.read`; tests construct it directly."""
+
+    state: Path = Field(description="absolute folder for everything that is made")
+    source: Literal["simulated", "placebo", "files"] = "simulated"
+    files_folder: Path | None = None
+    universe: Universe = Universe()
+    budget: Literal["small", "full"] = "small"
+    workers: int = Field(1, ge=1)
+    seed: int = Field(7, ge=0)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> "Configuration":
+        """The configuration in `environment` (default: the process's), with its state folder made.
+
+        Raises:
+            ConfigurationError: an unknown CAPPUCCINO_ variable, a value outside the allowed ones, a folder that is
+                missing or cannot be written.
+        """
+        environment = os.environ if environment is None else environment
+        # An empty variable means "not set": that is how shells and compose files switch one off.
+        given = {name: value.strip() for name, value in environment.items() if name.startswith(PREFIX)}
+        for name in given:
+            _require_known(name)
+        given = {name: value for name, value in given.items() if value}
+        source = _one_of(given, "CAPPUCCINO_SOURCE", ("simulated", "placebo", "files"), default="simulated")
+        files_folder = _files_folder(given) if source == "files" else None
+        tickers = _tickers(given)
+        quote = given.get("CAPPUCCINO_QUOTE") or (
+            _quote_of_files(files_folder, tickers=tickers) if files_folder else "USD"
+        )
+        values = {
+            "state": _writable_folder(Path(given.get("CAPPUCCINO_STATE") or REPOSITORY / "data_lake")),
+            "source": source,
+            "files_folder": files_folder,
+            "universe": _universe(tickers=tickers, quote=quote, timeframe=given.get("CAPPUCCINO_TIMEFRAME", "1h")),
+            "budget": _one_of(given, "CAPPUCCINO_BUDGET", ("small", "full"), default="small"),
+            "workers": _whole_number(given, "CAPPUCCINO_WORKERS", default=os.cpu_count() or 1, least=1),
+            "seed": _whole_number(given, "CAPPUCCINO_SEED", default=7, least=0),
+        }
+        return cls.model_validate(values)
+
+    @property
+    def datasets_root(self) -> Path:
+        """Frozen training data, one folder per key."""
+        return self.state / "datasets"
+
+    @property
+    def encoders_root(self) -> Path:
+        """Pre-trained encoders, one folder per key."""
+        return self.state / "encoders"
+
+    @property
+    def studies_root(self) -> Path:
+        """Optuna journals, trials and their agents."""
+        return self.state / "studies"
+
+    @property
+    def verdicts_root(self) -> Path:
+        """Evidence on candidates."""
+        return self.state / "verdicts"
+
+    @property
+    def models_root(self) -> Path:
+        """Verified copies of registered models."""
+        return self.state / "models"
+
+    @property
+    def trading_root(self) -> Path:
+        """Deployment record and ledger."""
+        return self.state / "trading"
+
+    @property
+    def mlflow_root(self) -> Path:
+        """The registry's database and artifacts."""
+        return self.state / "mlflow"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """SQLite file; absent until something is registered."""
+        return self.mlflow_root / "mlflow.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """SQLAlchemy address of `mlflow_database`."""
+        return f"sqlite:///{self.mlflow_database}"
+
+    @property
+    def dagster_home(self) -> Path:
+        """DAGSTER_HOME: run history, schedules, sensors."""
+        return self.state / "dagster"
+
+    @property
+    def reports_root(self) -> Path:
+        """Tables, pictures and alerts."""
+        return self.state / "reports"
+
+    @property
+    def alerts_file(self) -> Path:
+        """One JSON line per failed run."""
+        return self.reports_root / "alerts.jsonl"
+
+
+def _require_known(name: str) -> None:
+    if name not in VARIABLES:
+        near = difflib.get_close_matches(name, VARIABLES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(VARIABLES)}."
+        raise ConfigurationError(f"{name} is not a variable of Cappuccino; {hint}")
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:
+    value = given.get(name, default)
+    if value not in allowed:
+        raise ConfigurationError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _whole_number(given: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+    text = given.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigurationError(f"{name} is {text!r}; it must be a whole number of at least {least}.")
+    return int(text)
+
+
+def _tickers(given: Mapping[str, str]) -> tuple[str, ...]:
+    if "CAPPUCCINO_TICKERS" not in given:
+        return Universe().tickers
+    tickers = tuple(ticker.strip().upper() for ticker in given["CAPPUCCINO_TICKERS"].split(","))
+    if not all(ticker.isalnum() for ticker in tickers):
+        raise ConfigurationError(
+            f"CAPPUCCINO_TICKERS is {given['CAPPUCCINO_TICKERS']!r}; it must be a comma list like BTC,ETH."
+        )
+    return tickers
+
+
+def _universe(*, tickers: tuple[str, ...], quote: str, timeframe: str) -> Universe:
+    try:
+        return Universe(tickers=tickers, quote=quote.upper(), timeframe=timeframe)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{PREFIX}{str(first['loc'][0]).upper()}: {reason}.") from error
+
+
+def _writable_folder(path: Path) -> Path:
+    folder = path.expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {folder} cannot be made ({error.strerror}); set CAPPUCCINO_STATE to one you can write."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"the state folder {folder} cannot be written; set CAPPUCCINO_STATE to one you can write."
+        )
+    return folder
+
+
+def _files_folder(given: Mapping[str, str]) -> Path:
+    if "CAPPUCCINO_FILES_DIR" not in given:
+        raise ConfigurationError(
+            "CAPPUCCINO_SOURCE is files, so CAPPUCCINO_FILES_DIR must name the folder that holds them."
+        )
+    folder = Path(given["CAPPUCCINO_FILES_DIR"]).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"CAPPUCCINO_FILES_DIR is {folder}, which is not a folder; name the one that holds the bar files."
+        )
+    return folder
+
+
+def _quote_of_files(folder: Path, *, tickers: Sequence[str]) -> str:
+    """The quote currency in names like BTC-USDT.parquet, BTC_USDT.csv or BTCUSDT.csv, when all of them agree."""
+    names = [path.stem for path in sorted(folder.iterdir()) if path.suffix.lower() in BAR_FILE_SUFFIXES]
+    plain = [name.replace("-", "").replace("_", "").upper() for name in names]
+    quotes = sorted(
+        {name.removeprefix(ticker) for ticker in tickers for name in plain if name.startswith(ticker)} - {""}
+    )
+    if not quotes:
+        raise ConfigurationError(
+            f"{folder} holds no bar file named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv."
+        )
+    if len(quotes) > 1:
+        raise ConfigurationError(
+            f"the files in {folder} are quoted in {', '.join(quotes)}; choose one with CAPPUCCINO_QUOTE."
+        )
+    return quotes[0]

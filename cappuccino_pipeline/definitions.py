@@ -1,0 +1,28 @@
+"""Everything Dagster loads from this project, listed by hand: assets, checks, jobs, schedules, sensors, resources."""
+
+import dagster as dg
+
+from cappuccino_pipeline.assets import bars, features
+from cappuccino_pipeline.jobs import retrain, update_bars
+from cappuccino_pipeline.resources import Cappuccino, this_process
+from cappuccino_pipeline.schedules import hourly_bars, nightly_retraining
+from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert
+
+STAGES = [bars, features]
+
+
+def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:
+    """The definitions over one configuration; its source must cover the same months as this process's."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(STAGES),
+        asset_checks=dg.load_asset_checks_from_modules(STAGES),
+        jobs=[update_bars, retrain],
+        schedules=[hourly_bars, nightly_retraining],
+        sensors=[follow_aliases, run_failure_alert],
+        resources={"cappuccino": cappuccino},
+        # Few and big steps: a process per step would cost 3 to 6 s each. The study has its own worker processes.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = definitions_for(this_process())

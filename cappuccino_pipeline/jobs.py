@@ -1,0 +1,27 @@
+"""Jobs: what schedules, sensors and the demo run. Assets join the nightly job by their tag, not by a list here."""
+
+import dagster as dg
+
+NIGHTLY_TAG = {"cappuccino/nightly": "true"}  # put it on an asset to have it re-made every night
+
+update_bars = dg.define_asset_job(
+    "update_bars",
+    selection=dg.AssetSelection.groups("bars", "features"),
+    description="Bars and features of chosen months. Asks the source only for what is missing.",
+    tags={"dagster/max_runtime": "1800"},
+)
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=dg.AssetSelection.tag("cappuccino/nightly", "true"),
+    description="A frozen data set of today and a refit of the incumbent's configuration, registered without alias.",
+    tags={"dagster/max_runtime": "28800"},
+)
+
+
+def months_tags(*, first: str, last: str) -> dict[str, str]:
+    """Run tags that make one run of a partitioned job cover all months from `first` to `last`, both included."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+# Run configuration for `execute_in_process`: events are stored as always, but not printed line by line.
+QUIET_CONSOLE = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}

@@ -1,0 +1,33 @@
+"""Monthly partitions over what the source covers; tickers are inside a partition, never a second dimension."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from cappuccino_pipeline.resources import this_process
+
+MONTH_FORMAT = "%Y-%m"
+
+
+def month_partitions(*, start: datetime, end: datetime) -> dg.MonthlyPartitionsDefinition:
+    """One partition per month that has a part in [start, end), `"2024-01"` and so on, the unfinished month included."""
+    last = end - timedelta(microseconds=1)
+    after = datetime(last.year + last.month // 12, last.month % 12 + 1, 1, tzinfo=UTC)
+    # end_offset 1: without it the running month, the one that hourly updates fill, would not exist before it is over.
+    return dg.MonthlyPartitionsDefinition(
+        start_date=start.strftime(MONTH_FORMAT), end_date=after.strftime(MONTH_FORMAT), fmt=MONTH_FORMAT, end_offset=1
+    )
+
+
+def month_of(moment: datetime) -> str:
+    """The key of the partition that holds `moment` (UTC)."""
+    return moment.astimezone(UTC).strftime(MONTH_FORMAT)
+
+
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """First moment of a month and of the next one, UTC."""
+    start = datetime.strptime(month, MONTH_FORMAT).replace(tzinfo=UTC)
+    return start, datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
+
+
+MONTHS = month_partitions(**dict(zip(("start", "end"), this_process().coverage, strict=True)))

@@ -1,0 +1,68 @@
+"""Sensors: deploy what an alias in the registry points to, and leave a line when a run fails."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from cappuccino_pipeline.resources import Cappuccino
+
+DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
+
+
+@dg.sensor(
+    name="follow_aliases",
+    target=dg.AssetSelection.groups("trading"),
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="An alias was set, moved or removed in MLflow, by the pipeline or a person: the deployment follows.",
+)
+def follow_aliases(context: dg.SensorEvaluationContext, cappuccino: dg.ResourceParam[Cappuccino]) -> dg.SensorResult:
+    """Request `paper_trader_deployment` once per movement of `challenger` or `champion`."""
+    return request_deployment(cursor=context.cursor, aliases=cappuccino.aliases())
+
+
+def request_deployment(*, cursor: str | None, aliases: Mapping[str, str]) -> dg.SensorResult:
+    """What to run after the registry's aliases (alias -> version) were read.
+
+    The cursor keeps the aliases last seen and a sequence number. The number is part of the run key, because Dagster
+    never runs a key twice: with `champion-v1` alone, a rollback to version 1 would silently not deploy.
+    Removing an alias is a movement too: the deployment falls back to the other alias, or reports that none is left.
+    """
+    seen: dict[str, Any] = json.loads(cursor) if cursor else {"aliases": {}, "seq": 0}
+    now = dict(sorted(aliases.items()))
+    if now == seen["aliases"]:
+        return dg.SensorResult(skip_reason=f"no alias moved since then: {aliases_text(now)}", cursor=cursor)
+    seq = seen["seq"] + 1
+    request = dg.RunRequest(
+        run_key=f"aliases-{seq}-{'-'.join(f'{alias}-v{version}' for alias, version in now.items()) or 'none'}",
+        asset_selection=[DEPLOYMENT],
+        tags={f"mlflow/{alias}": version for alias, version in now.items()},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps({"aliases": now, "seq": seq}))
+
+
+def aliases_text(aliases: Mapping[str, str]) -> str:
+    """`challenger v3, champion v2`, or `none yet`."""
+    return ", ".join(f"{alias} v{version}" for alias, version in aliases.items()) or "none yet"
+
+
+@dg.run_failure_sensor(
+    name="run_failure_alert",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Appends one JSON line per failed run to reports/alerts.jsonl in the state folder.",
+)
+def run_failure_alert(context: dg.RunFailureSensorContext, cappuccino: dg.ResourceParam[Cappuccino]) -> None:
+    """Leave the alert where a person, or a log shipper, finds it."""
+    run = context.dagster_run
+    alert = {
+        "when": cappuccino.clock.now().isoformat(timespec="seconds"),
+        "job": run.job_name,
+        "run_id": run.run_id,
+        "reason": context.failure_event.message,
+    }
+    target = cappuccino.configuration.alerts_file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a") as file:
+        file.write(json.dumps(alert) + "\n")

@@ -1,0 +1,183 @@
+"""`cappuccino ui`: Dagster and MLflow side by side on the loopback address, started and stopped together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cappuccino_ml.core import ConfigurationError
+from cappuccino_pipeline.configuration import REPOSITORY, Configuration
+from cappuccino_pipeline.dagster_home import bury_dead_runs, open_instance
+from cappuccino_pipeline.resources import Cappuccino
+
+HOST = "127.0.0.1"  # neither page has a login
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class _Server:
+    name: str
+    url: str
+    answers_at: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+def serve(*, dagster_port: int, mlflow_port: int) -> None:
+    """Start both servers, print their addresses once both answer, and stop both on Ctrl-C or TERM.
+
+    Raises:
+        ConfigurationError: a port is taken, another `ui` works on the same state, or a server did not come up.
+    """
+    configuration = Configuration.read()
+    dagster_port = _free_port(dagster_port, option="--dagster-port")
+    mlflow_port = _free_port(mlflow_port, option="--mlflow-port")
+    lock = FileLock(configuration.dagster_home.with_name(".ui.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigurationError(
+            f"another `cappuccino ui` already works on {configuration.state}; stop it or choose another folder."
+        ) from error
+    # Setting a handler also undoes an inherited "ignore": started by `... &` in a script, nothing would see Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    servers: list[_Server] = []
+    try:
+        # A source that cannot be read is an error here, and not a traceback in a log file.
+        first, end = Cappuccino(configuration).coverage
+        with open_instance(configuration.dagster_home) as instance:
+            bury_dead_runs(instance)
+        print(
+            f"{configuration.source} bars {first:%Y-%m-%d} to {end:%Y-%m-%d}; starting Dagster and MLflow ...",
+            flush=True,
+        )
+        servers += [_start_mlflow(configuration, port=mlflow_port)]
+        servers += [_start_dagster(configuration, port=dagster_port)]
+        _wait_until_all_answer(servers)
+        for server in servers:
+            print(f"{server.name:8} {server.url}", flush=True)
+        print("Ctrl-C stops both.", flush=True)
+        _watch(servers)
+    except KeyboardInterrupt:
+        print("stopping ...", flush=True)
+    finally:
+        _stop_all(servers)
+        lock.release()
+
+
+def _free_port(port: int, *, option: str) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} on {HOST} is taken ({error.strerror}); stop what uses it or choose another with {option}."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _start_dagster(configuration: Configuration, *, port: int) -> _Server:
+    command = ["dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-h", HOST, "-p", str(port)]
+    url = f"http://{HOST}:{port}"
+    log = configuration.dagster_home / "dagster-dev.log"
+    # The servers run in the repository's folder, so relative folders of the caller are passed on as absolute ones.
+    environment = {"CAPPUCCINO_STATE": str(configuration.state)}
+    if configuration.files_folder is not None:
+        environment["CAPPUCCINO_FILES_DIR"] = str(configuration.files_folder)
+    return _start("Dagster", command, url=url, answers_at=f"{url}/server_info", log=log, environment=environment)
+
+
+def _start_mlflow(configuration: Configuration, *, port: int) -> _Server:
+    root = configuration.mlflow_root
+    root.mkdir(exist_ok=True)
+    command = ["mlflow", "server", "--backend-store-uri", configuration.mlflow_uri, "--default-artifact-root"]
+    command += [(root / "artifacts").as_uri(), "--host", HOST, "--port", str(port), "--workers", "1"]
+    url = f"http://{HOST}:{port}"
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # unused here, and costs 0.5 GB and 15 s
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    log = root / "server.log"
+    return _start("MLflow", command, url=url, answers_at=f"{url}/health", log=log, environment=environment)
+
+
+def _start(
+    name: str, command: list[str], *, url: str, answers_at: str, log: Path, environment: dict[str, str]
+) -> _Server:
+    program = Path(sys.executable).with_name(command[0])
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C then reaches only us, and we stop the children in order.
+        process = subprocess.Popen(
+            [str(program), *command[1:]],
+            cwd=REPOSITORY,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return _Server(name=name, url=url, answers_at=answers_at, log=log, process=process)
+
+
+def _wait_until_all_answer(servers: list[_Server]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    for server in servers:
+        while not _answers(server.answers_at):
+            _require_alive(server)
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"{server.name} did not answer within {START_TIMEOUT_S:.0f} s; see {server.log}."
+                )
+            time.sleep(0.3)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _require_alive(server: _Server) -> None:
+    if server.process.poll() is not None:
+        raise ConfigurationError(
+            f"{server.name} ended with code {server.process.returncode}; the reason is in {server.log}."
+        )
+
+
+def _watch(servers: list[_Server]) -> None:
+    while True:
+        for server in servers:
+            _require_alive(server)
+        time.sleep(1.0)
+
+
+def _stop_all(servers: list[_Server]) -> None:
+    """TERM to each group, then KILL to what is left after 20 s. A second Ctrl-C must not leave orphans."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for server in servers:
+        _signal_group(server, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for server in servers:
+        with suppress(subprocess.TimeoutExpired):
+            server.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        _signal_group(server, signal.SIGKILL)
+        server.process.wait()
+
+
+def _signal_group(server: _Server, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # the whole group is gone already
+        os.killpg(server.process.pid, number)

@@ -1,0 +1,140 @@
+"""What the registry promises, against a real MLflow on SQLite."""
+
+from pathlib import Path
+
+import pytest
+
+from cappuccino_ml.core import CheckpointError, ConfigurationError
+from cappuccino_ml.registry import ModelRegistry, promote_if_won
+from cappuccino_ml.registry.mlflow_registry import MANIFEST
+
+from .conftest import make_card, make_model
+
+
+def artifact(registry: ModelRegistry, name: str) -> Path:
+    return next((registry.root / "artifacts").rglob(name))
+
+
+def test_a_new_version_has_no_alias_and_says_where_it_comes_from(registry: ModelRegistry, tmp_path: Path) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"), tags={"asset": "promoted_model"})
+    assert registry.versions() == [version] == ["1"]
+    assert registry.alias("challenger") is None
+    assert registry.alias("champion") is None
+    facts = registry.facts(version)
+    assert facts["dagster_run_id"] == "run-1"
+    assert facts["data_manifest"] == "da7a"
+    assert facts["asset"] == "promoted_model"
+    assert facts["run_id"] in facts["run_url"]
+    assert artifact(registry, "model_card.md").read_text().startswith("# Model k1 (mlp)")
+
+
+def test_the_same_key_twice_is_one_version(registry: ModelRegistry, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    assert registry.register(folder, card=make_card("k1")) == registry.register(folder, card=make_card("k1"))
+    assert registry.versions() == ["1"]
+
+
+def test_an_unfinished_folder_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    (folder / "DONE").unlink()
+    with pytest.raises(CheckpointError, match="DONE"):
+        registry.register(folder, card=make_card("k1"))
+
+
+def test_an_alias_moves_rolls_back_and_every_move_is_written_down(registry: ModelRegistry, tmp_path: Path) -> None:
+    one = registry.register(make_model(tmp_path / "a", "a"), card=make_card("k1"))
+    two = registry.register(make_model(tmp_path / "b", "b"), card=make_card("k2"))
+    registry.set_alias("champion", one, who="ann", why="passed paper")
+    registry.set_alias("champion", two, who="ann", why="better")
+    registry.set_alias("champion", two, who="ann", why="nothing to do")
+    registry.set_alias("champion", one, who="bob", why="roll back")
+    assert registry.alias("champion") == one
+    registry.remove_alias("champion", who="bob", why="stop")
+    registry.remove_alias("champion", who="bob", why="nothing to do")
+    assert registry.alias("champion") is None
+    moves = [(move.version, move.previous, move.who, move.why) for move in registry.log.moves()]
+    assert moves == [
+        (one, None, "ann", "passed paper"),
+        (two, one, "ann", "better"),
+        (one, two, "bob", "roll back"),
+        (None, one, "bob", "stop"),
+    ]
+
+
+def test_an_alias_cannot_point_at_nothing(registry: ModelRegistry) -> None:
+    with pytest.raises(CheckpointError, match="no version 7; known versions: none"):
+        registry.set_alias("champion", "7", who="ann", why="typo")
+    assert registry.log.moves() == []
+
+
+def test_a_download_is_the_registered_folder_bit_by_bit(registry: ModelRegistry, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    version = registry.register(folder, card=make_card("k1"))
+    for _ in range(2):
+        copy = registry.download(version, into=tmp_path / "models")
+        files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        del files[Path(MANIFEST)]
+        assert files == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("forgery", ["altered", "missing", "not in the manifest", "manifest"])
+def test_a_forged_file_is_refused_and_leaves_nothing_behind(
+    registry: ModelRegistry, tmp_path: Path, forgery: str
+) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    weights = artifact(registry, "weights.safetensors")
+    if forgery == "altered":
+        weights.write_text("Weights")
+    elif forgery == "missing":
+        weights.unlink()
+    elif forgery == "not in the manifest":
+        weights.with_name("extra.py").write_text("import os")
+    else:
+        artifact(registry, MANIFEST).write_text('{"model_key": "k1", "files": {}}')
+    with pytest.raises(CheckpointError, match=forgery):
+        registry.download(version, into=tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_copy_altered_after_download_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    (registry.download(version, into=tmp_path / "models") / "weights.safetensors").write_text("other")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is altered"):
+        registry.download(version, into=tmp_path / "models")
+
+
+def test_a_version_made_by_hand_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    uri = f"sqlite:///{registry.root / 'mlflow.db'}"
+    made = MlflowClient(tracking_uri=uri, registry_uri=uri).create_model_version("toy", source=str(tmp_path / "m"))
+    with pytest.raises(CheckpointError, match="not registered by the pipeline"):
+        registry.download(str(made.version), into=tmp_path / "models")
+
+
+def test_a_moved_state_folder_is_told_apart(registry: ModelRegistry, tmp_path: Path) -> None:
+    registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    registry.root.rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="move the folder back"):
+        ModelRegistry(tmp_path / "elsewhere", model_name="toy").versions()
+
+
+@pytest.mark.parametrize("outcome", ["reject", "inconclusive"])
+def test_without_a_win_no_alias_is_ever_set(registry: ModelRegistry, tmp_path: Path, outcome: str) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1", outcome))
+    assert not promote_if_won(registry, version=version, verdict_outcome=outcome)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=outcome):
+        promote_if_won(registry, version=version, verdict_outcome="win")
+    assert registry.alias("challenger") is None
+    assert registry.alias("champion") is None
+    assert registry.log.moves() == []
+
+
+def test_a_win_makes_a_challenger_once_and_a_person_can_take_it_back(registry: ModelRegistry, tmp_path: Path) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    assert promote_if_won(registry, version=version, verdict_outcome="win")
+    assert registry.alias("challenger") == version
+    registry.remove_alias("challenger", who="ann", why="not yet")
+    assert not promote_if_won(registry, version=version, verdict_outcome="win")
+    assert registry.alias("challenger") is None

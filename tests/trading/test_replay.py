@@ -1,0 +1,106 @@
+"""Replaying history through the trader gives the backtest's orders."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cappuccino_ml.core import TradingError
+from cappuccino_ml.environment import Costs, Guards
+from cappuccino_ml.features import CONTEXT_BARS
+from cappuccino_ml.trading import Comparison, Ledger, Session, compare, replay, shadow_backtest
+
+from .conftest import FIRST, FakeActor, make_panel
+
+
+def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -> tuple[Session, Comparison]:
+    panel = make_panel(seed=seed, filled=filled, bars=FIRST + bars + 2)
+    span = {"first": FIRST, "last": FIRST + bars}
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
+        session = replay(actor=actor, panel=panel, ledger=ledger, **span)
+        assert ledger.verify() > bars
+    return session, compare(session, shadow_backtest(actor=actor, panel=panel, **span), costs=actor.costs, label="toy")
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    filled=st.sampled_from([0.0, 0.05, 0.4]),
+    fee=st.sampled_from([0.0, 25.0]),
+    slippage=st.sampled_from([0.0, 7.0]),
+    max_step=st.sampled_from([0.1, 0.6]),
+    max_drawdown=st.sampled_from([0.02, 0.9]),
+    increment=st.sampled_from([1e-6, 1e-3]),
+)
+def test_replay_gives_the_backtests_orders_bar_by_bar(
+    seed: int, filled: float, fee: float, slippage: float, max_step: float, max_drawdown: float, increment: float
+) -> None:
+    actor = FakeActor(
+        guards=Guards(max_step=max_step, max_drawdown=max_drawdown, min_cash=0.0),
+        costs=Costs(fee_bps=fee, slippage_bps=slippage, increment=increment),
+    )
+    session, result = both(actor, seed=seed, filled=filled)
+    assert result.orders_equal, result.first_difference
+    assert abs(result.return_gap) < 1e-9
+    assert result.fills == result.backtest_fills > 0
+    if max_drawdown > 0.5:
+        assert (session.orders > 0).any()
+        assert (session.orders < 0).any()
+    assert session.equity[0] == 100_000
+
+
+def test_the_trailing_window_gives_the_orders_of_the_whole_history() -> None:
+    actor, first = FakeActor(), CONTEXT_BARS + 400
+    panel = make_panel(seed=8, bars=first + 27)
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
+        session = replay(actor=actor, panel=panel, first=first, last=first + 25, ledger=ledger)
+    backtest = shadow_backtest(actor=actor, panel=panel, first=first, last=first + 25)
+    result = compare(session, backtest, costs=actor.costs, label="toy")
+    assert result.orders_equal, result.first_difference
+    assert result.fills > 0
+
+
+def test_defect_05_same_sizing_and_costs_live_as_in_backtest() -> None:
+    actor = FakeActor(costs=Costs(fee_bps=40.0, slippage_bps=10.0), guards=Guards(max_step=0.3, max_drawdown=0.9))
+    panel = make_panel(seed=5, bars=FIRST + 42)
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
+        session = replay(actor=actor, panel=panel, first=FIRST, last=FIRST + 40, ledger=ledger)
+    backtest = shadow_backtest(actor=actor, panel=panel, first=FIRST, last=FIRST + 40)
+    np.testing.assert_allclose(session.equity, backtest.equity, rtol=1e-9)
+    np.testing.assert_allclose(session.turnover, backtest.turnover, rtol=1e-6, atol=1e-9)
+    assert session.turnover.sum() > 1
+
+
+def test_the_report_finds_and_explains_the_first_difference() -> None:
+    session, clean = both(FakeActor(), seed=3)
+    assert (clean.recommendation, clean.label, clean.first_difference) == ("go", "toy", None)
+    panel = make_panel(seed=3, bars=FIRST + 32)
+    other = FakeActor(guards=Guards(max_step=0.05, max_drawdown=0.9))
+    result = compare(
+        session,
+        shadow_backtest(actor=other, panel=panel, first=FIRST, last=FIRST + 30),
+        costs=other.costs,
+        label="rehearsal",
+    )
+    assert result.recommendation == "no-go"
+    assert result.first_difference is not None
+    assert "2024-01-14T" in result.first_difference
+    assert result.label == "rehearsal"
+
+
+def test_few_fills_mean_extend() -> None:
+    _, result = both(FakeActor(rule=lambda window, entries: np.zeros(3)), seed=1, bars=5)
+    assert (result.recommendation, result.fills) == ("extend", 0)
+
+
+def test_a_replay_needs_an_empty_ledger_and_a_span_inside_the_bars(tmp_path: Path) -> None:
+    panel = make_panel(bars=FIRST + 5)
+    with Ledger(tmp_path / "l.db", durable=False) as ledger:
+        with pytest.raises(TradingError, match="does not fit"):
+            replay(actor=FakeActor(), panel=panel, first=FIRST, last=FIRST + 5, ledger=ledger)
+        replay(actor=FakeActor(), panel=panel, first=FIRST, last=FIRST + 2, ledger=ledger)
+        with pytest.raises(TradingError, match="not empty"):
+            replay(actor=FakeActor(), panel=panel, first=FIRST, last=FIRST + 2, ledger=ledger)
