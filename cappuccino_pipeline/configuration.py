@@ -70,6 +70,11 @@ class Configuration(Settings):
         return cls.model_validate(values)
 
     @property
+    def market(self) -> str:
+        """Names what is traded, such as `simulated-usd-1h`: models and sessions of different markets never mix."""
+        return f"{self.source}-{self.universe.quote.lower()}-{self.universe.timeframe}"
+
+    @property
     def datasets_root(self) -> Path:
         """Frozen training data, one folder per key."""
         return self.state / "datasets"
@@ -96,8 +101,13 @@ class Configuration(Settings):
 
     @property
     def trading_root(self) -> Path:
-        """Deployment record and ledger."""
-        return self.state / "trading"
+        """Deployment record and sessions, apart for each source: a model of simulated bars never trades others."""
+        return self.state / "trading" / self.market
+
+    @property
+    def deployment_record(self) -> Path:
+        """Which model is on the paper account."""
+        return self.trading_root / "deployment.json"
 
     @property
     def mlflow_root(self) -> Path:
@@ -121,13 +131,13 @@ class Configuration(Settings):
 
     @property
     def reports_root(self) -> Path:
-        """Tables, pictures and alerts."""
-        return self.state / "reports"
+        """Pages and pictures."""
+        return self.state / "reports" / self.market
 
     @property
     def alerts_file(self) -> Path:
         """One JSON line per failed run."""
-        return self.reports_root / "alerts.jsonl"
+        return self.state / "alerts.jsonl"
 
 
 def _require_known(name: str) -> None:

@@ -10,6 +10,18 @@ update_bars = dg.define_asset_job(
     description="Bars and features of chosen months. Asks the source only for what is missing.",
     tags={"dagster/max_runtime": "1800"},
 )
+research = dg.define_asset_job(
+    "research",
+    selection=dg.AssetSelection.groups("training", "study", "verdict", "registry"),
+    description="From a frozen data set to a registered candidate with its verdict.",
+    tags={"dagster/max_runtime": "28800"},
+)
+trade = dg.define_asset_job(
+    "trade",
+    selection=dg.AssetSelection.groups("trading"),
+    description="Deploy what the aliases name, then hold its paper session and compare it with the backtest.",
+    tags={"dagster/max_runtime": "3600"},
+)
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.tag("cappuccino/nightly", "true"),

@@ -1,6 +1,8 @@
 """What materializations say about themselves: tables of the lake as Dagster metadata."""
 
+import base64
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -32,6 +34,12 @@ def column_schema(frame: pd.DataFrame, descriptions: Mapping[str, str]) -> dg.Ta
         for name, dtype in frame.dtypes.items()
     ]
     return dg.TableSchema(columns=columns)
+
+
+def picture(path: Path) -> dg.MarkdownMetadataValue:
+    """A PNG that the UI shows in place, with the path of its file."""
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![{path.stem}](data:image/png;base64,{encoded})\n\n`{path}`")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:

@@ -1,9 +1,10 @@
 """The composition root: the one place where adapters are chosen and put together from the configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cappuccino_ml.bars import BARS_SCHEMA, BarPanel, BarSource, FilesSource, SimulatedSource, read_panel
 from cappuccino_ml.core import Clock, SystemClock, digest
@@ -11,14 +12,50 @@ from cappuccino_ml.features import FeatureSchema
 from cappuccino_ml.lake import LakeTable
 from cappuccino_ml.registry import CHALLENGER, CHAMPION, ModelRegistry
 from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.current import Current
+
+if TYPE_CHECKING:
+    from cappuccino_ml.policy import Actor
+    from cappuccino_ml.study import Dataset, StudyResult
+    from cappuccino_ml.verdict import Finalist
+    from cappuccino_pipeline.plans import Plan
 
 
 class Cappuccino:
     """What assets, checks, sensors and commands work with. Nothing is opened before it is asked for."""
 
-    def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        clock: Clock | None = None,
+        plan: "Plan | None" = None,
+        echo: Callable[[str], None] | None = None,
+    ) -> None:
         self.configuration = configuration
         self.clock = clock or SystemClock()
+        self.current = Current(configuration.state / "current" / configuration.market)
+        self._plan, self._echo = plan, echo
+
+    def say(self, line: str) -> str:
+        """Show a line of progress to whoever watches (the demo does), and give it back for the run's log."""
+        if self._echo is not None:
+            self._echo(line)
+        return line
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """How much to train: the budget's, unless one was given."""
+        from cappuccino_pipeline.plans import plan_for  # noqa: PLC0415 - imports torch and optuna
+
+        return self._plan or plan_for(self.configuration.budget, seed=self.configuration.seed)
+
+    @property
+    def dataset(self) -> "Dataset":
+        """The current frozen data set."""
+        from cappuccino_ml.study.dataset import load_dataset  # noqa: PLC0415 - as above
+
+        return load_dataset(self.current.folder("training_dataset"))
 
     @cached_property
     def source(self) -> BarSource:
@@ -51,7 +88,34 @@ class Cappuccino:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The MLflow registry; its first use imports MLflow and makes the database."""
-        return ModelRegistry(self.configuration.mlflow_root, clock=self.clock)
+        return ModelRegistry(
+            self.configuration.mlflow_root, model_name=f"cappuccino-{self.configuration.market}", clock=self.clock
+        )
+
+    def finalists(self, study: "StudyResult", dataset: "Dataset") -> "dict[str, Finalist]":
+        """The best trial of each side, refitted by `optuna_study`."""
+        from cappuccino_ml.policy import Actor  # noqa: PLC0415 - imports torch
+        from cappuccino_ml.study import encoder_jobs, finalist_job  # noqa: PLC0415
+        from cappuccino_ml.verdict import Finalist  # noqa: PLC0415
+
+        encoders = encoder_jobs(dataset, self.plan.encoder, root=self.configuration.encoders_root)
+        found = {}
+        for side in ("ft", "mlp"):
+            trial = study.best(side)
+            job = finalist_job(dataset, study, trial, encoders=encoders, root=self.configuration.studies_root)
+            found[side] = Finalist(trial=trial, actor=Actor.load(job.folder / "agent"), folder=job.folder / "agent")
+        return found
+
+    def champion(self) -> "Actor | None":
+        """What passed paper and is to be beaten, read back from the registry and verified; None before there is one."""
+        from cappuccino_ml.policy import Actor  # noqa: PLC0415 - imports torch
+
+        version = self.aliases().get(CHAMPION)
+        return Actor.load(self.download(version)) if version is not None else None
+
+    def download(self, version: str) -> Path:
+        """A registered version's folder, every file checked against its manifest."""
+        return self.registry.download(version, into=self.configuration.models_root / self.configuration.market)
 
     def aliases(self) -> dict[str, str]:
         """Alias -> version of `challenger` and `champion`; empty, without loading MLflow, before a registration."""
@@ -64,7 +128,7 @@ class Cappuccino:
         # Another source, universe or schema is another table: switching back and forth never mixes or destroys data.
         universe = self.configuration.universe
         identity = {"source": self.source.identity(), "universe": universe.model_dump(mode="json"), **schema}
-        name = f"{self.configuration.source}-{universe.quote.lower()}-{universe.timeframe}-{digest(identity)[:8]}"
+        name = f"{self.configuration.market}-{digest(identity)[:8]}"
         return LakeTable(self.configuration.state, stage=stage, name=name, identity=identity)
 
 

@@ -10,7 +10,7 @@ from cappuccino_ml.core.errors import (
     SchemaMismatch,
     TradingError,
 )
-from cappuccino_ml.core.files import artifact_folder, is_done, read_json, write_bytes, write_json
+from cappuccino_ml.core.files import artifact_folder, is_done, mark_done, read_json, write_bytes, write_json
 from cappuccino_ml.core.hashing import canonical_json, code_version, digest, file_sha256
 from cappuccino_ml.core.seeding import derive_seed
 from cappuccino_ml.core.settings import Settings, read_settings
@@ -34,6 +34,7 @@ __all__ = [
     "digest",
     "file_sha256",
     "is_done",
+    "mark_done",
     "read_json",
     "read_settings",
     "write_bytes",

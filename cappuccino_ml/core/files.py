@@ -68,6 +68,11 @@ def is_done(folder: Path) -> bool:
     return (folder / DONE).is_file()
 
 
+def mark_done(folder: Path) -> None:
+    """Set the DONE mark of a folder that grew in place; call it after everything else is written."""
+    write_bytes(folder / DONE, b"")
+
+
 @contextmanager
 def artifact_folder(folder: Path) -> Iterator[Path]:
     """Make a whole artefact folder or none: yields a folder aside, marks it DONE and renames it into place.

@@ -1,6 +1,28 @@
 """FT-Transformer encoders of market windows and their pre-training by masked feature modelling."""
 
+from cappuccino_ml.encoder.checkpoint import EncoderConfig, LoadedEncoder, load_encoder, read_history, save_encoder
+from cappuccino_ml.encoder.masking import sample_masks
+from cappuccino_ml.encoder.pretraining import Epoch, Pretrained, PretrainingSettings, pretrain
+from cappuccino_ml.encoder.skill import Skill
 from cappuccino_ml.encoder.transformer import BALANCED, LARGE, SMALL, EncoderSettings, FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
 
-__all__ = ["BALANCED", "LARGE", "SMALL", "EncoderSettings", "FTTransformerEncoder", "windows"]
+__all__ = [
+    "BALANCED",
+    "LARGE",
+    "SMALL",
+    "EncoderConfig",
+    "EncoderSettings",
+    "Epoch",
+    "FTTransformerEncoder",
+    "LoadedEncoder",
+    "Pretrained",
+    "PretrainingSettings",
+    "Skill",
+    "load_encoder",
+    "read_history",
+    "pretrain",
+    "sample_masks",
+    "save_encoder",
+    "windows",
+]

@@ -36,4 +36,5 @@ class FeatureTokenizer(nn.Module):
         if mask is not None:
             tokens = tokens + torch.bmm(rearrange(mask, "b l n f -> (n f) b l").to(windows.dtype), self.mask_token)
         cls = self.cls.expand(1, len(windows), -1)
-        return torch.cat([cls, tokens]).transpose(0, 1)
+        # Contiguous, or every later product would copy its operand again.
+        return torch.cat([cls, tokens]).transpose(0, 1).contiguous()

@@ -54,10 +54,12 @@ def backtest(
         lag: extra bars between decision and fill, to stress a result. 0 is the contract: fill at open(t + 1).
 
     Raises:
-        ValueError: the span is empty or leaves the data.
+        ValueError: the span is empty or leaves the data, or an action is not finite or not [N].
     """
     if not 0 <= first < last < len(close):
         raise ValueError(f"backtest of rows {first}..{last} does not fit data of {len(close)} rows")
+    if lag < 0:
+        raise ValueError(f"a lag of {lag} bars would fill orders before they are decided; give 0 or more")
     tickers = close.shape[1]
     opens, closes, trades = torch.from_numpy(open_), torch.from_numpy(close), torch.from_numpy(tradable)
     book = Book.fresh(capital=capital, books=1, tickers=tickers)
@@ -66,6 +68,8 @@ def backtest(
     waiting = [torch.zeros(1, tickers, dtype=torch.float64)] * lag
     for t in range(first, last):
         action = torch.from_numpy(np.asarray(act(t, book.entries(closes[t])[0].numpy()), dtype=np.float64))
+        if action.shape != (tickers,):
+            raise ValueError(f"the policy's action at row {t} has shape {tuple(action.shape)}, not ({tickers},)")
         if not torch.isfinite(action).all():
             raise ValueError(f"the policy's action at row {t} is not finite: {action.tolist()}")
         waiting.append(decide(book, action.unsqueeze(0), closes[t], guards=guards, costs=costs))

@@ -10,7 +10,9 @@ class Costs(Settings):
 
     fee_bps: float = Field(25.0, ge=0, description="fee per side, basis points of the traded notional")
     slippage_bps: float = Field(0.0, ge=0, description="price moves against us by this much, basis points")
-    min_notional: float = Field(10.0, ge=0, description="smaller orders are not sent, quote currency; full exits are exempt")
+    min_notional: float = Field(
+        10.0, ge=0, description="smaller orders are not sent, quote currency; full exits are exempt"
+    )
     increment: float = Field(1e-6, gt=0, description="quantities are multiples of this, base units")
 
     @property

@@ -18,7 +18,7 @@ _ROUNDING = 1e-9  # share of an increment: 0.3 / 0.1 must count as three lots
 
 @dataclass
 class Book:
-    """What B accounts hold: `cash` [B] and `units` [B, N] in quote and base units, `peak` equity [B], `halted` [B] (latched)."""
+    """What B accounts hold: `cash` [B] (quote), `units` [B, N] (base), `peak` equity [B], `halted` [B] (latched)."""
 
     cash: Tensor
     units: Tensor
@@ -63,7 +63,7 @@ def decide(book: Book, action: Tensor, close: Tensor, *, guards: Guards, costs: 
         close: [N] or [B, N], closing prices of bar t.
 
     Returns:
-        [B, N] signed base units, negative to sell. A halted book sells everything, whatever the action and `max_step` say.
+        [B, N] signed base units, negative to sell. A halted book sells everything, whatever `action` and `max_step`.
     """
     value = book.units * close
     equity = (book.cash + value.sum(-1)).unsqueeze(-1)

@@ -14,32 +14,37 @@ class Reward(Settings):
 
     benchmark: Literal["none", "equal_weight"] = Field("none", description="whose log-return is subtracted")
     turnover_penalty: float = Field(0.0, ge=0, description="log-return charged per unit of turnover, beside the fees")
-    concentration_penalty: float = Field(0.0, ge=0, description="log-return charged per unit of the weights' sum of squares")
+    concentration_penalty: float = Field(
+        0.0, ge=0, description="log-return charged per unit of the weights' sum of squares"
+    )
 
 
 def reward(
     *,
     before: Tensor,
-    after: Tensor,
+    gain: Tensor,
     turnover: Tensor,
     weights: Tensor,
     benchmark: Tensor,
     settings: Reward,
 ) -> Tensor:
-    """Reward of one bar.
+    """Reward of one bar, ticker by ticker: prices do not care what we do, so each ticker's gain is its own.
 
     Args:
         before: equity [B] at close(t).
-        after: equity [B] at close(t + 1).
-        turnover: traded notional over equity [B].
+        gain: what each ticker added to equity from close(t) to close(t + 1), net of its costs: [B, N], quote currency.
+        turnover: traded notional over equity [B, N].
         weights: [B, N] at close(t + 1).
         benchmark: equal weight's log-return [B] over the same bar.
         settings: which terms count.
 
     Returns:
-        [B], float64.
+        [B, N], float64. Its sum over tickers is the log-return of equity, less benchmark and penalties.
     """
-    paid = torch.log(after / before)
+    simple = gain / before.unsqueeze(-1)
+    total = simple.sum(-1, keepdim=True)
+    # log(1 + x) / x, whose limit at 0 is 1, turns shares of the simple return into shares of the log-return.
+    paid = simple * torch.where(total.abs() < 1e-9, 1.0, torch.log1p(total) / total)
     if settings.benchmark == "equal_weight":
-        paid = paid - benchmark
-    return paid - settings.turnover_penalty * turnover - settings.concentration_penalty * weights.square().sum(-1)
+        paid = paid - benchmark.unsqueeze(-1) / paid.shape[-1]
+    return paid - settings.turnover_penalty * turnover - settings.concentration_penalty * weights.square()

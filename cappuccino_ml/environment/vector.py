@@ -32,7 +32,9 @@ class Layout(Settings):
     @model_validator(mode="after")
     def _whole_rollouts(self) -> "Layout":
         if self.episode_bars % self.steps:
-            raise ValueError(f"episode_bars {self.episode_bars} is not a multiple of steps {self.steps}; choose one that is")
+            raise ValueError(
+                f"episode_bars {self.episode_bars} is not a multiple of steps {self.steps}; choose one that is"
+            )
         return self
 
     @property
@@ -50,13 +52,13 @@ class Layout(Settings):
 class Step:
     """Outcome of one step of B books."""
 
-    reward: Tensor  # [B], float64, log-return units
+    reward: Tensor  # [B, N], float64, log-return units; a book's reward is the sum over tickers
     terminated: Tensor  # [B], bool: ruined; the book has been replaced by a fresh one
-    turnover: Tensor  # [B]
+    turnover: Tensor  # [B, N]
 
 
 class VectorEnv:
-    """B = timestamps x environments books over rows first..last of one market. Books of group g are g*E .. g*E + E - 1."""
+    """B = timestamps x environments books over rows first..last of one market. Group g has books g*E .. g*E + E - 1."""
 
     def __init__(
         self,
@@ -85,10 +87,14 @@ class VectorEnv:
             seed: of start rows and starting weights.
 
         Raises:
-            ValueError: the span is shorter than one episode.
+            ValueError: the span leaves the data or is shorter than one episode.
         """
+        if not 0 <= first < last < len(close):
+            raise ValueError(f"training rows {first}..{last} do not fit data of {len(close)} rows")
         if last - first < layout.episode_bars:
-            raise ValueError(f"rows {first}..{last} are fewer than one episode of {layout.episode_bars} bars; shorten the episode")
+            raise ValueError(
+                f"rows {first}..{last} are fewer than one episode of {layout.episode_bars} bars; shorten the episode"
+            )
         self.layout, self.guards, self.costs, self.reward = layout, guards, costs, reward
         self.first, self.last = first, last
         self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
@@ -125,14 +131,16 @@ class VectorEnv:
             raise ValueError("an action is NaN or infinite; the policy has diverged, lower learning_rate")
         close, after_close = self._per_book(self._close[self.t]), self._per_book(self._close[self.t + 1])
         opening = self._per_book(self._open[self.t + 1])
-        before = self.book.equity(close)
+        before, held = self.book.equity(close), self.book.units
         orders = decide(self.book, action, close, guards=self.guards, costs=self.costs)
         filled = settle(self.book, orders, opening, self._per_book(self._tradable[self.t + 1]), costs=self.costs)
         after = self.book.mark(after_close, self.guards)
-        turnover = (filled.abs() * opening).sum(-1) / before
+        notional = filled * opening
+        paid_out = torch.where(filled > 0, notional * self.costs.buy_factor, notional * self.costs.sell_factor)
+        turnover = notional.abs() / before.unsqueeze(-1)
         paid = reward(
             before=before,
-            after=after,
+            gain=self.book.units * after_close - held * close - paid_out,
             turnover=turnover,
             weights=self.book.units * after_close / after.unsqueeze(-1),
             benchmark=self._per_book(self._equal_weight[self.t]),
@@ -177,7 +185,8 @@ class VectorEnv:
         """
         tickers = self.book.units.shape[1]
         share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64)
-        share = share / share.sum(-1, keepdim=True) * torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
+        invested = torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
+        share = share / share.sum(-1, keepdim=True) * invested
         share = share.clamp(max=self.guards.max_weight) * (1 - self.guards.min_cash)
         share[::2] = 0.0
         close = self._per_book(self._close[self.t])

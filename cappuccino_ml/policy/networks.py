@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cappuccino_ml.encoder import EncoderSettings, FTTransformerEncoder, windows
+from cappuccino_ml.encoder import FTTransformerEncoder, windows
 from cappuccino_ml.policy.settings import AgentSettings
 
 
@@ -60,7 +60,7 @@ class ActorCritic(nn.Module):
         dims = self.actor_encoder.encoding_dim
         # A gain of 0.01 starts every policy at "hold": its mean action is near zero.
         self.actor = Head(encoding_dim=dims, outputs=tickers, gain=0.01, **width)
-        self.critic = Head(encoding_dim=dims, outputs=1, gain=1.0, **width)
+        self.critic = Head(encoding_dim=dims, outputs=tickers, gain=1.0, **width)
         self.log_std = nn.Parameter(torch.full((tickers,), settings.initial_log_std))
         if settings.freeze_encoder:
             for parameter in self.encoder_parameters():
@@ -82,8 +82,14 @@ class ActorCritic(nn.Module):
         return self.actor(self.actor.project(encoding), entries)  # type: ignore[no-any-return]
 
     def value(self, encoding: Tensor, entries: Tensor) -> Tensor:
-        """State values: [U, encoding_dim], [U, E, 1 + N] -> [U, E]."""
-        return self.critic(self.critic.project(encoding), entries).squeeze(-1)  # type: ignore[no-any-return]
+        """What each ticker will add: [U, encoding_dim], [U, E, 1 + N] -> [U, E, N]; their sum is the state's value."""
+        return self.critic(self.critic.project(encoding), entries)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def act(self, window: Tensor, entries: Tensor) -> Tensor:
+        """The deterministic action for one scaled window [L, N, F] and entries [1 + N] -> [N] in [-1, 1], float64."""
+        encoding, _ = self.encode(window, torch.tensor([len(window) - 1]))
+        return self.mean_action(encoding, entries.view(1, 1, -1))[0, 0].clamp(-1, 1).double()
 
 
 def build_agent(settings: AgentSettings, *, tickers: int, features: int, seed: int) -> ActorCritic:
@@ -91,6 +97,3 @@ def build_agent(settings: AgentSettings, *, tickers: int, features: int, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ActorCritic(settings, tickers=tickers, features=features)
-
-
-__all__ = ["ActorCritic", "EncoderSettings", "FlatEncoder", "Head", "build_agent"]

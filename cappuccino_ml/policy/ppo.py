@@ -53,8 +53,16 @@ def train(
         on_iteration: told after every update.
 
     Raises:
-        CappuccinoError: the loss is not finite.
+        CappuccinoError: the loss or its gradient is not finite, the first window would start before the data, or
+            prices stand still.
     """
+    if env.first < agent.settings.lookback - 1:
+        raise CappuccinoError(
+            f"training from row {env.first} has no {agent.settings.lookback} bars behind it; start later or look back less."
+        )
+    volatility = env.market_volatility()
+    if not volatility > 0:
+        raise CappuccinoError(f"the volatility of rows {env.first} to {env.last} is {volatility}; check their prices.")
     random = torch.Generator().manual_seed(seed)
     agent.eval()
     encodings = Encodings(agent, market, first=env.first, last=env.last)
@@ -70,19 +78,18 @@ def train(
         eps=1e-5,
         weight_decay=settings.weight_decay,
     )
-    reward_scale = 1.0 / env.market_volatility()
     iterations = -(-settings.steps // env.layout.samples)
     history = []
     for index in range(iterations):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * (1.0 - index / iterations)
-        rollout = collect(agent, encodings, env, settings, reward_scale=reward_scale, random=random)
+        rollout = collect(agent, encodings, env, settings, reward_scale=1.0 / volatility, random=random)
         approx_kl, clipfrac = update(agent, encodings, rollout, optimizer, settings, random=random)
         unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp(min=1e-12)
         report = Iteration(
             steps=(index + 1) * env.layout.samples,
-            reward_bps=float(rollout.reward.mean()) * 1e4,
-            turnover=float(rollout.turnover.mean()),
+            reward_bps=float(rollout.reward.sum(-1).mean()) * 1e4,
+            turnover=float(rollout.turnover.sum(-1).mean()),
             approx_kl=approx_kl,
             clipfrac=clipfrac,
             explained_variance=1.0 - float(unexplained),
@@ -105,7 +112,7 @@ def update(
     random: torch.Generator,
 ) -> tuple[float, float]:
     """Several epochs over one rollout -> (approx_kl, clipfrac) of the last epoch."""
-    moments, books = rollout.advantage.shape
+    moments, books, _ = rollout.advantage.shape
     size = max(1, settings.batch_size // books)
     advantage = rollout.advantage
     if settings.moment_baseline and books > 1:
@@ -113,7 +120,7 @@ def update(
     approx_kl = clipfrac = 0.0
     for _ in range(settings.epochs):
         kls, clips = [], []
-        for batch in torch.randperm(moments, generator=random).split(size):
+        for batch in torch.split(torch.randperm(moments, generator=random), size):
             actor_z, critic_z = encodings(rollout.rows[batch])
             mean = agent.mean_action(actor_z, rollout.entries[batch])
             new_value = agent.value(critic_z, rollout.entries[batch])
@@ -121,19 +128,22 @@ def update(
             ratio = logratio.exp()
 
             adv = advantage[batch]
-            adv = (adv - adv.mean()) / (adv.std() + 1e-8)
+            adv = (adv - adv.mean()) / (adv.std(correction=0) + 1e-8)
             pg_loss = torch.max(-adv * ratio, -adv * ratio.clamp(1 - settings.clip, 1 + settings.clip)).mean()
             v_loss = 0.5 * (new_value - rollout.target[batch]).square().mean()
             entropy = (agent.log_std + 1.4189385332046727).sum()
             loss = pg_loss + settings.value_weight * v_loss - settings.entropy * entropy
-            if not torch.isfinite(loss):
-                raise CappuccinoError(f"PPO's loss is {loss.item()} with learning_rate {settings.learning_rate}; lower it.")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(agent.parameters(), settings.max_grad_norm)
+            grad_norm = nn.utils.clip_grad_norm_(agent.parameters(), settings.max_grad_norm)
+            if not torch.isfinite(loss + grad_norm):
+                raise CappuccinoError(
+                    f"PPO's loss is {loss.item()} and its gradient's norm {grad_norm.item()} "
+                    f"with learning_rate {settings.learning_rate}; lower it."
+                )
             optimizer.step()
             with torch.no_grad():
-                kls.append(((ratio - 1) - logratio).mean())
+                kls.append(((ratio - 1) - logratio).sum(-1).mean())
                 clips.append(((ratio - 1).abs() > settings.clip).float().mean())
         approx_kl, clipfrac = float(torch.stack(kls).mean()), float(torch.stack(clips).mean())
         if approx_kl > settings.max_kl:

@@ -18,18 +18,18 @@ class Rollout:
     rows: Tensor  # [M]
     entries: Tensor  # [M, E, 1 + N]
     action: Tensor  # [M, E, N]
-    log_prob: Tensor  # [M, E]
-    advantage: Tensor  # [M, E]
-    target: Tensor  # [M, E], for the critic
-    value: Tensor  # [M, E], before the update
-    reward: Tensor  # [M, E], log-return units, unscaled
-    turnover: Tensor  # [M, E]
+    log_prob: Tensor  # [M, E, N]
+    advantage: Tensor  # [M, E, N], ticker by ticker
+    target: Tensor  # [M, E, N], for the critic
+    value: Tensor  # [M, E, N], before the update
+    reward: Tensor  # [M, E, N], log-return units, unscaled
+    turnover: Tensor  # [M, E, N]
 
 
 def log_probability(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Log-density of a diagonal Gaussian, summed over tickers: [..., N] -> [...]."""
+    """Log-density of each ticker's Gaussian: [..., N] -> [..., N]."""
     z = (action - mean) * torch.exp(-log_std)
-    return -0.5 * z.square().sum(-1) - log_std.sum() - 0.9189385332046727 * mean.shape[-1]
+    return -0.5 * z.square() - log_std - 0.9189385332046727
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def collect(
     entries = torch.empty(steps + 1, groups, books, 1 + len(std))
     action = torch.empty(steps, groups, books, len(std))
     mean = torch.empty_like(action)
-    reward = torch.empty(steps, layout.books, dtype=torch.float64)
+    reward = torch.empty(steps, layout.books, len(std), dtype=torch.float64)
     turnover = torch.empty_like(reward)
     terminated = torch.empty(steps, layout.books, dtype=torch.bool)
     for step in range(steps):
@@ -66,7 +66,7 @@ def collect(
         reward[step], terminated[step], turnover[step] = outcome.reward, outcome.terminated, outcome.turnover
     entries[steps] = env.entries().view(groups, books, -1)
 
-    value = agent.critic(critic_z.flatten(0, 1), entries.flatten(0, 1)).view(steps + 1, layout.books)
+    value = agent.critic(critic_z.flatten(0, 1), entries.flatten(0, 1)).view(steps + 1, layout.books, -1)
     advantage = gae(
         reward=(reward * reward_scale).float(),
         value=value,
@@ -78,10 +78,10 @@ def collect(
     if settings.exogenous_baseline:
         held = entries[:-1, :, :, 1:].flatten(1, 2)
         luck = env.discounted_returns(rows, discount=settings.gamma * settings.gae_lambda) * reward_scale
-        advantage = advantage - (held * luck.repeat_interleave(books, dim=1)).sum(-1)
+        advantage = advantage - held * luck.repeat_interleave(books, dim=1)
 
     def by_moment(x: Tensor) -> Tensor:
-        return x.reshape(steps * groups, books)
+        return x.reshape(steps * groups, books, -1)
 
     return Rollout(
         rows=rows[:-1].flatten(),
@@ -105,7 +105,7 @@ class Encodings:
         self._table: tuple[Tensor, Tensor] | None = None
         if agent.settings.freeze_encoder:
             with torch.no_grad():
-                parts = [agent.encode(market, rows) for rows in torch.arange(first, last + 1).split(1024)]
+                parts = [agent.encode(market, rows) for rows in torch.split(torch.arange(first, last + 1), 1024)]
             self._table = torch.cat([a for a, _ in parts]), torch.cat([c for _, c in parts])
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:

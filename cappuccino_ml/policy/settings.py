@@ -30,7 +30,9 @@ class AgentSettings(Settings):
         elif self.encoder is None:
             raise ValueError(f"arm {self.arm} needs encoder settings; give them or choose arm mlp")
         elif self.encoder.lookback != self.lookback:
-            raise ValueError(f"lookback {self.lookback} differs from the encoder's {self.encoder.lookback}; make them equal")
+            raise ValueError(
+                f"lookback {self.lookback} differs from the encoder's {self.encoder.lookback}; make them equal"
+            )
         return self
 
 

@@ -1,1 +1,42 @@
+"""Splits, frozen data sets, pre-trained encoders per fold, and the A/B study."""
 
+from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
+from cappuccino_ml.study.encoders import DEPLOYMENT, EncoderJob, EncoderPlan, encoder_jobs, fit_encoder
+from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
+from cappuccino_ml.study.runner import StudyResult, StudySettings, TrialResult, finalist_job, load_study, run_study, study_key
+from cappuccino_ml.study.search import SearchSpace, allocation
+from cappuccino_ml.study.splits import Fold, Span, Splits, SplitSettings, make_splits
+from cappuccino_ml.study.workers import run_jobs
+
+__all__ = [
+    "DEPLOYMENT",
+    "Dataset",
+    "DatasetConfig",
+    "EncoderJob",
+    "EncoderPlan",
+    "FitJob",
+    "FitResult",
+    "Fold",
+    "SearchSpace",
+    "Span",
+    "SplitSettings",
+    "Splits",
+    "StudyResult",
+    "StudySettings",
+    "TrialResult",
+    "allocation",
+    "encoder_jobs",
+    "finalist_job",
+    "fit",
+    "fit_encoder",
+    "freeze_dataset",
+    "load_dataset",
+    "load_study",
+    "make_splits",
+    "measure",
+    "read_learning_curve",
+    "read_returns",
+    "run_jobs",
+    "run_study",
+    "study_key",
+]

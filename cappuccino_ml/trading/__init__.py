@@ -1,7 +1,15 @@
 """Paper trading: broker port, orders, ledger, the trader, deployment, replay of history and its report."""
 
 from cappuccino_ml.trading.broker import Account, Broker, BrokerSilentError, DuplicateOrderError, Quote
-from cappuccino_ml.trading.deployment import Deployment, deploy, read_deployment, wanted
+from cappuccino_ml.trading.deployment import (
+    Deployment,
+    Followed,
+    deploy,
+    follow_registry,
+    model_to_trade,
+    read_deployment,
+    wanted,
+)
 from cappuccino_ml.trading.engine import Mode, Tick, Trader
 from cappuccino_ml.trading.feed import BarFeed, PanelFeed
 from cappuccino_ml.trading.hosts import require_paper_host
@@ -10,6 +18,7 @@ from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
 from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
+from cappuccino_ml.trading.session import SessionReport, read_session, run_session
 from cappuccino_ml.trading.simulated_broker import OpenQuotes, SimulatedBroker
 from cappuccino_ml.trading.state import TradingState, release
 
@@ -21,6 +30,7 @@ __all__ = [
     "Comparison",
     "Deployment",
     "DuplicateOrderError",
+    "Followed",
     "Ledger",
     "Mode",
     "OpenQuotes",
@@ -30,6 +40,7 @@ __all__ = [
     "Quote",
     "Row",
     "Session",
+    "SessionReport",
     "SimulatedBroker",
     "Status",
     "Tick",
@@ -39,10 +50,14 @@ __all__ = [
     "client_order_id",
     "compare",
     "deploy",
+    "follow_registry",
+    "model_to_trade",
     "read_deployment",
+    "read_session",
     "release",
     "replay",
     "require_paper_host",
+    "run_session",
     "shadow_backtest",
     "wanted",
 ]

@@ -1,6 +1,7 @@
 """Which model trades: chosen by alias, verified before use, written down; a bad one leaves the last good one."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -46,6 +47,73 @@ def wanted(registry: ModelRegistry) -> tuple[str, str] | None:
         if version is not None:
             return alias, version
     return None
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What following the aliases came to."""
+
+    deployment: Deployment | None
+    sentence: str
+
+
+def follow_registry(
+    registry: ModelRegistry,
+    *,
+    load: Callable[[Path], TradingModel],
+    universe: Universe,
+    record: Path,
+    into: Path,
+    who: str,
+    clock: Clock,
+) -> Followed:
+    """Deploy what the aliases name. Without any alias the record is set aside: no alias, no model, no orders.
+
+    Args:
+        registry: whose aliases decide.
+        load: `Actor.load`.
+        universe: what the account trades.
+        record: deployment.json.
+        into: folder for verified copies of registered versions.
+        who: who or what asks.
+        clock: time of the record.
+
+    Raises:
+        CheckpointError: the named version fails verification; the record stands as it was.
+    """
+    choice = wanted(registry)
+    if choice is None:
+        if record.exists():
+            record.replace(record.with_name("deployment-withdrawn.json"))
+        return Followed(deployment=None, sentence="no alias is set, so no model is deployed and nothing trades")
+    alias, version = choice
+    made = deploy(
+        registry.download(version, into=into),
+        load=load,
+        universe=universe,
+        record=record,
+        version=version,
+        alias=alias,
+        who=who,
+        why=f"alias {alias} names version {version}",
+        clock=clock,
+    )
+    return Followed(deployment=made, sentence=f"version {version} ({made.arm}) is deployed as {alias}")
+
+
+def model_to_trade(registry: ModelRegistry, *, record: Path) -> tuple[str, str]:
+    """(version, label) of a session: the deployed model's paper session, else a rehearsal of the newest version.
+
+    Raises:
+        CheckpointError: nothing is registered.
+    """
+    deployed = read_deployment(record)
+    if deployed is not None:
+        return deployed.version, "paper session"
+    versions = registry.versions()
+    if not versions:
+        raise CheckpointError(f"{registry.model_name} has no version to rehearse; materialize promoted_model first.")
+    return versions[-1], "REHEARSAL"
 
 
 def read_deployment(record: Path) -> Deployment | None:

@@ -5,19 +5,27 @@ from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, shar
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.power import Power, holdout_power
+from cappuccino_ml.verdict.validation import Finalist, Finding, Row, ValidationReport, load_report, store_report, validate
 
 __all__ = [
     "Clause",
+    "Finalist",
+    "Finding",
     "GateSettings",
     "HoldoutLedger",
     "Power",
     "Reading",
+    "Row",
     "SharpeTest",
+    "ValidationReport",
     "Verdict",
     "choose_incumbent",
     "holdout_power",
     "judge",
+    "load_report",
     "paired_sharpe_test",
     "run_baselines",
     "sharpe_interval",
+    "store_report",
+    "validate",
 ]

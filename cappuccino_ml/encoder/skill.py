@@ -1,0 +1,119 @@
+"""Skill of a pre-trained encoder: R2 over hidden entries, beside three baselines that see the same masked windows."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cappuccino_ml.core import CappuccinoError, Settings
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # windows with hidden entries zeroed, mask -> estimate; all [B, L, N, F]
+
+_CHUNK = 512  # windows at a time, to bound memory
+_RIDGE_PENALTIES = (0.003, 0.03, 0.3)  # per fitted row; the inputs have about unit variance
+
+
+class Skill(Settings):
+    """R2 = 1 - squared error / squared distance from the hidden entries' own mean (per series), on validation windows.
+
+    `r2` is the mean over features. A feature whose hidden entries never move has no R2 (None) and is left out of it.
+    """
+
+    rows: int  # validation windows
+    hidden: int  # entries scored
+    r2: dict[str, float]  # "model", "mean", "carry", "ridge"
+    r2_by_feature: dict[str, tuple[float | None, ...]]  # the same, [F] in the order of the schema
+
+
+def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predict]) -> Skill:
+    """Score each predictor on the hidden entries of `windows` [B, L, N, F]; `mask`, same shape, True where hidden.
+
+    Raises:
+        CappuccinoError: nothing hidden ever moves.
+    """
+    count = mask.sum((0, 1)).clamp(min=1)  # (tickers, features)
+    mean = torch.where(mask, windows, 0.0).sum((0, 1), dtype=torch.float64) / count
+    spread = _hidden_squares(windows - mean, mask)
+    errors = {name: torch.zeros_like(spread) for name in predictors}
+    for rows in torch.arange(len(windows), device=windows.device).split(_CHUNK):
+        seen = torch.where(mask[rows], 0.0, windows[rows])
+        for name, predict in predictors.items():
+            errors[name] += _hidden_squares(predict(seen, mask[rows]) - windows[rows], mask[rows])
+    moving = spread > 1e-9 * mask.sum()
+    if not moving.any():
+        raise CappuccinoError(
+            f"no hidden entry of {len(windows)} validation windows ever moves, so skill has no meaning; "
+            "give a longer span of live bars."
+        )
+    by_feature = {name: 1 - error / spread for name, error in errors.items()}
+    return Skill(
+        rows=len(windows),
+        hidden=int(mask.sum()),
+        r2={name: float(r2[moving].mean()) for name, r2 in by_feature.items()},
+        r2_by_feature={
+            name: tuple(value if alive else None for value, alive in zip(r2.tolist(), moving.tolist(), strict=True))
+            for name, r2 in by_feature.items()
+        },
+    )
+
+
+def predict_mean(mean: Tensor) -> Predict:
+    """Every entry is the training mean of its series, [N, F]."""
+    return lambda seen, mask: mean.expand_as(seen)
+
+
+def carry_forward(mean: Tensor) -> Predict:
+    """The last visible bar of the series: the nearest earlier lag, else the nearest later one, else the mean [N, F]."""
+
+    def predict(seen: Tensor, mask: Tensor) -> Tensor:
+        lookback = seen.shape[1]
+        lag = torch.arange(lookback, device=seen.device).view(1, -1, 1, 1).expand_as(seen)
+        earlier = torch.where(mask, -1, lag).cummax(1).values
+        later = torch.where(mask, lookback, lag).flip(1).cummin(1).values.flip(1)
+        source = torch.where(earlier >= 0, earlier, later)
+        carried = seen.gather(1, source.clamp(max=lookback - 1))
+        return torch.where(source < lookback, carried, mean)
+
+    return predict
+
+
+def fit_ridge(*, windows: Tensor, mask: Tensor) -> Predict:
+    """Ridge regression from masked windows (hidden values 0, and the mask itself) to every entry, in closed form.
+
+    No entry may predict itself: that would be perfect where it is visible and useless where it is not. The weight of
+    an entry on itself is constrained to zero, which the inverse of the Gram matrix gives without a fit per entry. The
+    penalty is the best of three on the last fifth of the rows.
+
+    Args:
+        windows: training windows [B, L, N, F], by time.
+        mask: what is hidden, the same shape.
+    """
+    shape = windows.shape[1:]
+    split = len(windows) * 4 // 5
+    inputs, targets = _ridge_inputs(windows, mask), windows.flatten(1)
+    center, level = inputs[:split].mean(0), targets[:split].mean(0)
+    fitted = inputs[:split] - center
+    gram, moments = fitted.T @ fitted, fitted.T @ (targets[:split] - level)
+    hidden = mask[split:].flatten(1)
+
+    best_error, best_weights = float("inf"), moments
+    for penalty in _RIDGE_PENALTIES:
+        loaded = gram + penalty * split * torch.eye(len(gram), device=gram.device)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(loaded))
+        weights = inverse @ moments
+        outputs = weights.shape[1]
+        weights -= inverse[:, :outputs] * (weights.diagonal() / inverse.diagonal()[:outputs])
+        error = float((((inputs[split:] - center) @ weights + level - targets[split:]) * hidden).square().sum())
+        if error < best_error:
+            best_error, best_weights = error, weights
+    return lambda seen, mask: ((_ridge_inputs(seen, mask) - center) @ best_weights + level).view(-1, *shape)
+
+
+def _ridge_inputs(windows: Tensor, mask: Tensor) -> Tensor:
+    """[B, L, N, F] twice -> [B, 2 * L * N * F]."""
+    return torch.cat([torch.where(mask, 0.0, windows).flatten(1), mask.flatten(1).to(windows.dtype)], dim=1)
+
+
+def _hidden_squares(values: Tensor, mask: Tensor) -> Tensor:
+    """Sum of squares per feature [F] over hidden entries, in float64."""
+    return torch.where(mask, values, 0.0).square().sum((0, 1, 2), dtype=torch.float64)

@@ -1,0 +1,61 @@
+"""Everything the final page shows, gathered by the caller; the reports room only lays it out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cappuccino_ml.encoder.skill import Skill
+from cappuccino_ml.study import DatasetConfig, StudyResult
+from cappuccino_ml.trading.session import SessionReport
+from cappuccino_ml.verdict import ValidationReport
+
+PICTURES = (
+    "coverage",
+    "feature_distributions",
+    "pretraining",
+    "attention",
+    "study_history",
+    "learning_curves",
+    "equity",
+    "intervals",
+    "session",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Results of one way through the pipeline.
+
+    Raises:
+        ValueError: a picture has a name that no section shows, or the verdict is on another data set or study.
+    """
+
+    market: str  # such as "simulated-usd-1h"
+    budget: str  # "small" or "full"
+    dataset: DatasetConfig  # label, dates, schema, splits
+    skills: Mapping[str, Skill]  # by encoder: "fold-0", ..., "deployment"
+    study: StudyResult
+    validation: ValidationReport
+    version: str | None  # in the registry
+    aliases: Mapping[str, str | None]  # alias -> version
+    mlflow_url: str | None  # page of the registered model's run
+    sensor: str  # what the deployment sensor said
+    session: SessionReport
+    pictures: Mapping[str, Path]  # by name, see PICTURES; absent ones are not shown
+    page: Path  # where the HTML page is, or will be
+    lake_folder: Path
+    state_folder: Path
+    wall_seconds: float | None = None  # printed in the terminal only: the page has the same bytes every time
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.pictures) - set(PICTURES))
+        if unknown:
+            raise ValueError(f"no section shows a picture named {', '.join(unknown)}; the names are {', '.join(PICTURES)}")
+        verdict = (self.validation.dataset_key, self.validation.study_key)
+        if verdict != (self.dataset.key, self.study.key):
+            raise ValueError(f"the verdict is on (data set, study) {verdict}, not {(self.dataset.key, self.study.key)}")
+
+    @property
+    def label(self) -> str:
+        """Where the bars come from, such as "simulated"."""
+        return self.dataset.label

@@ -1,0 +1,97 @@
+"""Pre-trained encoders of one data set: one per fold and one for deployment, each fitted on its own training rows."""
+
+from pathlib import Path
+
+import torch
+
+from cappuccino_ml.core import Settings, code_version, derive_seed, digest, is_done
+from cappuccino_ml.encoder import (
+    SMALL,
+    EncoderSettings,
+    LoadedEncoder,
+    PretrainingSettings,
+    load_encoder,
+    pretrain,
+    save_encoder,
+)
+from cappuccino_ml.features import Scaler
+from cappuccino_ml.study.dataset import Dataset, load_dataset
+from cappuccino_ml.study.splits import Span
+
+DEPLOYMENT = "deployment"
+
+
+class EncoderPlan(Settings):
+    """Shape and training of the encoders of a study."""
+
+    encoder: EncoderSettings = SMALL
+    pretraining: PretrainingSettings = PretrainingSettings()
+    seed: int = 7
+
+
+class EncoderJob(Settings):
+    """One encoder to fit; equal jobs have equal keys and are done once."""
+
+    name: str  # fold-0, fold-1, ..., deployment
+    dataset_folder: Path
+    dataset_key: str
+    rows: Span
+    encoder: EncoderSettings
+    pretraining: PretrainingSettings
+    seed: int
+    root: Path
+
+    @property
+    def key(self) -> str:
+        """Names the encoder."""
+        identity = self.model_dump(mode="json", exclude={"name", "dataset_folder", "root"})
+        return digest({**identity, "code": code_version("features", "encoder")})[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, or will be."""
+        return self.root / self.key
+
+
+def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str, EncoderJob]:
+    """The jobs by name: `fold-0`, ..., and `deployment`, which may use all development rows."""
+    rows = {f"fold-{index}": fold.train for index, fold in enumerate(dataset.splits.folds)}
+    rows[DEPLOYMENT] = dataset.splits.development
+    return {
+        name: EncoderJob(
+            name=name,
+            dataset_folder=dataset.folder,
+            dataset_key=dataset.key,
+            rows=span,
+            encoder=plan.encoder,
+            pretraining=plan.pretraining,
+            seed=derive_seed(plan.seed, "encoder", name),
+            root=root,
+        )
+        for name, span in rows.items()
+    }
+
+
+def fit_encoder(job: EncoderJob) -> LoadedEncoder:
+    """Pre-train and store, or read what is stored already."""
+    if not is_done(job.folder):
+        dataset = load_dataset(job.dataset_folder)
+        market = dataset.market
+        first, last = job.rows
+        scaler = Scaler.fit(market.features, slice(first, last), schema=market.schema)
+        pretrained = pretrain(
+            market=torch.from_numpy(market.scaled(scaler)),
+            first=first,
+            last=last - 1,
+            encoder=job.encoder,
+            settings=job.pretraining,
+            seed=job.seed,
+        )
+        save_encoder(
+            job.folder,
+            pretrained=pretrained,
+            schema=market.schema,
+            scaler=scaler,
+            dataset_key=dataset.key,
+        )
+    return load_encoder(job.folder, expected=None)

@@ -1,0 +1,90 @@
+"""The search space: what a trial may try, arm by arm, sized by the budget. Inactive parameters are not sampled."""
+
+from typing import Literal
+
+import optuna
+from pydantic import Field
+
+from cappuccino_ml.core import Settings
+from cappuccino_ml.encoder import SMALL, EncoderSettings
+from cappuccino_ml.environment import Costs, Guards, Layout, Reward
+from cappuccino_ml.policy import AgentSettings, Arm, PPOSettings, TrainingSettings
+
+Span = tuple[float, float]
+
+
+class SearchSpace(Settings):
+    """Ranges and fixed choices of one study. The FT and the mlp arms get the same ranges wherever both have one."""
+
+    learning_rate: Span = (1e-4, 1e-3)
+    net_dimension: tuple[int, int] = (256, 512)
+    net_dimension_step: int = 128
+    batch_size: tuple[int, ...] = (1024, 2048)
+    gamma: Span = (0.9, 0.98)
+    gae_lambda: Span = (0.9, 0.99)
+    clip: Span = (0.1, 0.3)
+    entropy: Span = (1e-4, 5e-3)
+    weight_decay: Span = (0.1, 3.0)
+    epochs: tuple[int, int] = (4, 6)
+    lookback: tuple[int, int] = (1, 10)
+    benchmark: tuple[Literal["none", "equal_weight"], ...] = ("none", "equal_weight")
+    ft_d_token: tuple[int, ...] = (16, 32)
+    ft_n_blocks: tuple[int, int] = (1, 1)
+    ft_n_heads: tuple[int, ...] = (2, 4)
+    ft_encoding_dim: int = 256
+    steps: int = Field(100_000, description="environment steps of every trial, equal for all arms")
+    layout: Layout = Layout()
+    guards: Guards = Guards()
+    costs: Costs = Costs()
+
+    def sample(self, trial: optuna.Trial, arm: Arm, *, pretrained: EncoderSettings) -> TrainingSettings:
+        """Ask `trial` for every parameter that is active in `arm`; a pre-trained encoder fixes its own shape."""
+        encoder = self._encoder(trial, arm, pretrained)
+        lookback = encoder.lookback if arm == "ft_pretrained" and encoder else trial.suggest_int("lookback", *self.lookback)
+        if encoder is not None:
+            encoder = encoder.model_copy(update={"lookback": lookback})
+        agent = AgentSettings(
+            arm=arm,
+            lookback=lookback,
+            net_dimension=trial.suggest_int("net_dimension", *self.net_dimension, step=self.net_dimension_step),
+            encoder=encoder,
+            freeze_encoder=encoder is not None and trial.suggest_categorical("ft_freeze_encoder", (False, True)),
+        )
+        ppo = PPOSettings(
+            steps=self.steps,
+            learning_rate=trial.suggest_float("learning_rate", *self.learning_rate, log=True),
+            batch_size=trial.suggest_categorical("batch_size", self.batch_size),
+            epochs=trial.suggest_int("epochs", *self.epochs),
+            gamma=trial.suggest_float("gamma", *self.gamma),
+            gae_lambda=trial.suggest_float("gae_lambda", *self.gae_lambda),
+            clip=trial.suggest_float("clip", *self.clip),
+            entropy=trial.suggest_float("entropy", *self.entropy, log=True),
+            weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
+        )
+        reward = Reward(benchmark=trial.suggest_categorical("benchmark", self.benchmark))
+        return TrainingSettings(
+            agent=agent, ppo=ppo, layout=self.layout, guards=self.guards, costs=self.costs, reward=reward
+        )
+
+    def _encoder(self, trial: optuna.Trial, arm: Arm, pretrained: EncoderSettings) -> EncoderSettings | None:
+        if arm == "mlp":
+            return None
+        if arm == "ft_pretrained":
+            return pretrained
+        return SMALL.model_copy(
+            update={
+                "d_token": trial.suggest_categorical("ft_d_token", self.ft_d_token),
+                "n_blocks": trial.suggest_int("ft_n_blocks", *self.ft_n_blocks),
+                "n_heads": trial.suggest_categorical("ft_n_heads", self.ft_n_heads),
+                "encoding_dim": self.ft_encoding_dim,
+                "dropout": 0.0,  # dropout acts in pre-training only, and this encoder has none
+            }
+        )
+
+
+def allocation(trials_per_side: int) -> tuple[Arm, ...]:
+    """The arm of every trial: FT and mlp take turns, so the split is exactly half and half, and so it is within FT."""
+    arms: list[Arm] = []
+    for index in range(trials_per_side):
+        arms += ["mlp", "ft_pretrained" if index % 2 == 0 else "ft_scratch"]
+    return tuple(arms)

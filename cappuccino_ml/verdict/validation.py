@@ -1,0 +1,261 @@
+"""Judge a study's finalists on the holdout: read it once, put everything beside everything, ask the gate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cappuccino_ml.core import Settings, artifact_folder, derive_seed, digest, is_done, read_settings, write_json
+from cappuccino_ml.environment import Backtest, Costs, backtest
+from cappuccino_ml.metrics import Performance, max_drawdown, summary, turnover_per_day
+from cappuccino_ml.policy import Actor, Arm
+from cappuccino_ml.study import Dataset, StudyResult, TrialResult, measure
+from cappuccino_ml.verdict.baselines import equal_weight, run_baselines
+from cappuccino_ml.verdict.bootstrap import NotTestableError, SharpeTest, paired_sharpe_test, sharpe_interval
+from cappuccino_ml.verdict.gate import CASH, EQUAL_WEIGHT, GateSettings, Verdict, choose_incumbent, judge
+from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
+
+CHAMPION = "champion"
+_REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial refitted on all development rows."""
+
+    trial: TrialResult
+    actor: Actor
+    folder: Path  # the agent's, as stored
+
+
+class Row(Settings):
+    """One line of the table: a policy on the holdout, with the 95% interval of its Sharpe (None where untestable)."""
+
+    name: str
+    performance: Performance
+    interval: tuple[float, float] | None
+
+
+class Finding(Settings):
+    """FT against MLP on the same bars: reported beside the verdict, never part of it."""
+
+    ft_arm: Arm
+    test: SharpeTest | None
+    sentence: str
+
+
+class ValidationReport(Settings):
+    """Everything a person needs to believe or doubt a verdict."""
+
+    study_key: str
+    dataset_key: str
+    label: str
+    candidate: str  # name of the candidate's row: "ft" or "mlp"
+    candidate_arm: Arm
+    candidate_key: str
+    candidate_trial: int
+    development_sharpe: float
+    verdict: Verdict
+    reading: Reading
+    rows: tuple[Row, ...]
+    stress: dict[str, float]  # annual net Sharpe of the candidate under each condition
+    ft_against_mlp: Finding | None
+
+
+def validate(
+    *,
+    dataset: Dataset,
+    study: StudyResult,
+    finalists: Mapping[str, Finalist],
+    champion: Actor | None,
+    ledger: HoldoutLedger,
+    gate: GateSettings,
+) -> tuple[ValidationReport, pd.DataFrame]:
+    """Judge the best finalist; the others are shown beside it.
+
+    Args:
+        dataset: the frozen data the study used.
+        study: its result; the candidate is the finalist whose trial scored best on the folds.
+        finalists: by side, "ft" and "mlp".
+        champion: what trades now, or None: then the better of cash and equal weight on development is to be beaten.
+        ledger: remembers readings of holdouts; a second call returns what the first one read.
+        gate: thresholds.
+
+    Returns:
+        The report and the per-bar net returns it was computed from (a column per policy, `@` marks a stress,
+        `#` a quantity that is not a return).
+    """
+    name = max(finalists, key=lambda side: (finalists[side].trial.value or 0.0, -finalists[side].trial.number))
+    candidate = finalists[name]
+    first, last = dataset.splits.holdout
+    reading, frame = ledger.read(
+        study=study.key,
+        # Neither timeframe nor splits: bars that another study has seen are not fresh in any other shape.
+        data={"source": dataset.config.source, "tickers": dataset.market.schema.tickers},
+        timestamps=dataset.market.timestamps[first:last],
+        trials=len(study.completed),
+        compute=lambda: _read_holdout(dataset, finalists, champion, gate, seed=study.settings.seed),
+    )
+    columns = {str(column): frame[column].to_numpy(dtype=np.float64) for column in frame}
+    per_year = dataset.config.bars_per_year
+    incumbent = CHAMPION if CHAMPION in columns else _better_baseline(dataset, candidate.actor)
+    seed = derive_seed(study.settings.seed, "verdict")
+    verdict = judge(
+        candidate=columns[name],
+        incumbent=columns[incumbent],
+        incumbent_name=incumbent,
+        candidate_dearer=columns[f"{name}@dearer"],
+        equal_weight_dearer=columns[f"{EQUAL_WEIGHT}@dearer"],
+        drawdown=max_drawdown(columns[name]),
+        turnover_per_day=turnover_per_day(columns[f"{name}#turnover"], per_year),
+        bars_per_year=per_year,
+        seed=seed,
+        settings=gate,
+    )
+    stress = {"as judged": name, "no costs": f"{name}@free", "double costs": f"{name}@dearer", "one bar later": f"{name}@late"}
+    report = ValidationReport(
+        study_key=study.key,
+        dataset_key=dataset.key,
+        label=dataset.config.label,
+        candidate=name,
+        candidate_arm=candidate.actor.arm,
+        candidate_key=candidate.actor.key,
+        candidate_trial=candidate.trial.number,
+        development_sharpe=candidate.trial.value or 0.0,
+        verdict=verdict,
+        reading=reading,
+        rows=tuple(_row(policy, columns, per_year, seed) for policy in columns if not set("@#") & set(policy)),
+        stress={title: summary(returns=columns[column], bars_per_year=per_year).annual_sharpe for title, column in stress.items()},
+        ft_against_mlp=_ft_against_mlp(finalists, columns, per_year, seed),
+    )
+    return report, frame
+
+
+def _read_holdout(
+    dataset: Dataset, finalists: Mapping[str, Finalist], champion: Actor | None, gate: GateSettings, *, seed: int
+) -> pd.DataFrame:
+    market, rows = dataset.market, dataset.splits.holdout
+    columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
+
+    def keep(name: str, run: Backtest) -> None:
+        columns[name] = run.returns
+        columns[f"{name}#turnover"] = run.turnover
+        columns[f"{name}#exposure"] = run.weights.sum(-1)
+
+    for side, finalist in finalists.items():
+        actor = finalist.actor
+        keep(side, measure(actor, market, rows))
+        columns[f"{side}@dearer"] = measure(actor, market, rows, costs=_times(actor.costs, gate.fee_multiple)).returns
+        columns[f"{side}@free"] = measure(actor, market, rows, costs=_times(actor.costs, 0.0)).returns
+        columns[f"{side}@late"] = measure(actor, market, rows, lag=1).returns
+    if champion is not None:
+        keep(CHAMPION, measure(champion, market, rows))
+    actor = next(iter(finalists.values())).actor
+    turnover = max(float(columns[f"{side}#turnover"].mean()) for side in finalists)
+    baselines = run_baselines(
+        open_=market.open,
+        close=market.close,
+        tradable=market.tradable,
+        first=rows[0],
+        last=rows[1],
+        guards=actor.guards,
+        costs=actor.costs,
+        train_rows=dataset.splits.development,
+        turnover_per_bar=turnover,
+        seed=seed,
+        features=market.features,
+    )
+    for name, run in baselines.items():
+        keep(name, run)
+    columns[f"{EQUAL_WEIGHT}@dearer"] = _equal_weight(
+        dataset, actor, rows, costs=_times(actor.costs, gate.fee_multiple)
+    ).returns
+    return pd.DataFrame(columns)
+
+
+def _better_baseline(dataset: Dataset, actor: Actor) -> str:
+    run = _equal_weight(dataset, actor, dataset.splits.development, costs=actor.costs)
+    return choose_incumbent(
+        development={CASH: np.zeros_like(run.returns), EQUAL_WEIGHT: run.returns},
+        bars_per_year=dataset.config.bars_per_year,
+    )
+
+
+def _equal_weight(dataset: Dataset, actor: Actor, rows: tuple[int, int], *, costs: Costs) -> Backtest:
+    market = dataset.market
+    return backtest(
+        act=equal_weight(tickers=len(market.schema.tickers), guards=actor.guards),
+        open_=market.open,
+        close=market.close,
+        tradable=market.tradable,
+        first=rows[0],
+        last=rows[1],
+        guards=actor.guards,
+        costs=costs,
+    )
+
+
+def _times(costs: Costs, factor: float) -> Costs:
+    return costs.model_copy(
+        update={"fee_bps": costs.fee_bps * factor, "slippage_bps": costs.slippage_bps * factor}
+    )
+
+
+def _row(
+    name: str, columns: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]], per_year: float, seed: int
+) -> Row:
+    performance = summary(
+        returns=columns[name],
+        bars_per_year=per_year,
+        benchmark=columns[EQUAL_WEIGHT],
+        weights=columns[f"{name}#exposure"][:, None],
+        turnover=columns[f"{name}#turnover"],
+    )
+    try:
+        interval = sharpe_interval(columns[name], bars_per_year=per_year, seed=seed).interval
+    except NotTestableError:
+        interval = None
+    return Row(name=name, performance=performance, interval=interval)
+
+
+def _ft_against_mlp(
+    finalists: Mapping[str, Finalist],
+    columns: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+    per_year: float,
+    seed: int,
+) -> Finding | None:
+    if set(finalists) != {"ft", "mlp"}:
+        return None
+    arm = finalists["ft"].trial.arm
+    try:
+        test = paired_sharpe_test(candidate=columns["ft"], incumbent=columns["mlp"], bars_per_year=per_year, seed=seed)
+    except NotTestableError as error:
+        return Finding(ft_arm=arm, test=None, sentence=f"FT against MLP cannot be tested here: {error}.")
+    low, high = test.interval
+    if low > 0:
+        said = "FT is better than MLP"
+    elif high < 0:
+        said = "FT is worse than MLP"
+    else:
+        said = "no difference between FT and MLP is shown"
+    return Finding(
+        ft_arm=arm,
+        test=test,
+        sentence=f"{said}: Sharpe difference {test.difference:+.2f}, 95% interval {low:+.2f} to {high:+.2f}.",
+    )
+
+
+def store_report(root: Path, *, report: ValidationReport) -> Path:
+    """Write the report below `root` under its study's key and candidate -> its folder; the same report is kept."""
+    folder = root / f"{report.study_key}-{digest(report)[:8]}"
+    if not is_done(folder):
+        with artifact_folder(folder) as aside:
+            write_json(aside / _REPORT, report)
+    return folder
+
+
+def load_report(folder: Path) -> ValidationReport:
+    """Read what `store_report` wrote."""
+    return read_settings(ValidationReport, folder / _REPORT)

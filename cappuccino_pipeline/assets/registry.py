@@ -1,0 +1,54 @@
+"""The registry stage: the best candidate with its evidence, as a new version in MLflow."""
+
+import dagster as dg
+
+from cappuccino_ml.core import code_version
+from cappuccino_pipeline.assets.verdict import validation_report
+from cappuccino_pipeline.metadata import OWNERS
+from cappuccino_pipeline.resources import Cappuccino
+
+
+@dg.asset(
+    group_name="registry",
+    deps=[validation_report],
+    code_version=code_version("registry"),
+    owners=OWNERS,
+    kinds={"mlflow"},
+    tags={"stage": "registry"},
+)
+def promoted_model(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """The study's best candidate, registered with weights, configuration, schema and verdict, and no alias.
+
+    Only a win makes it `challenger` by itself; a person may set, move or remove either alias in the MLflow UI.
+    """
+    from cappuccino_ml.registry import promote_if_won  # noqa: PLC0415
+    from cappuccino_ml.study import load_study  # noqa: PLC0415
+    from cappuccino_ml.verdict import load_report  # noqa: PLC0415
+    from cappuccino_pipeline.model_card import card_of  # noqa: PLC0415
+
+    dataset = cappuccino.dataset
+    report = load_report(cappuccino.current.folder("validation_report"))
+    study = load_study(cappuccino.current.folder("optuna_study"))
+    finalist = cappuccino.finalists(study, dataset)[report.candidate]
+    card = card_of(report=report, finalist=finalist, dataset=dataset, dagster_run_id=context.run_id)
+    version = cappuccino.registry.register(finalist.folder, card=card)
+    promoted = promote_if_won(cappuccino.registry, version=version, verdict_outcome=report.verdict.outcome)
+    facts = cappuccino.registry.facts(version)
+    aliases = cappuccino.aliases()
+    context.log.info(cappuccino.say(f"registered version {version}, aliases: {aliases or 'none'}"))
+    return dg.MaterializeResult(
+        metadata={
+            "source": report.label,
+            "version": version,
+            "outcome": report.verdict.outcome,
+            "became_challenger": promoted,
+            "aliases": dg.MetadataValue.json(dict(aliases)),
+            "model_key": card.key,
+            "study_key": report.study_key,
+            "data_manifest": card.data_manifest,
+            "mlflow_run": dg.MetadataValue.url(facts["run_url"]),
+            "card": dg.MetadataValue.md(card.to_markdown()),
+        }
+    )

@@ -1,0 +1,100 @@
+"""The training stage: a frozen data set, and the encoders pre-trained on its training rows."""
+
+
+
+import dagster as dg
+
+from cappuccino_ml.core import code_version
+from cappuccino_pipeline.assets.features import indicators
+from cappuccino_pipeline.jobs import NIGHTLY_TAG
+from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
+from cappuccino_pipeline.resources import Cappuccino
+
+
+@dg.asset(
+    group_name="training",
+    deps=[dg.AssetDep(indicators, partition_mapping=dg.AllPartitionMapping())],
+    code_version=code_version("bars", "features", "study"),
+    owners=OWNERS,
+    kinds={"parquet"},
+    tags={"stage": "training", **NIGHTLY_TAG},
+)
+def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.MaterializeResult[None]:
+    """A frozen copy of bars and features with its folds, holdout and paper window: later revisions cannot change it."""
+    from cappuccino_ml.features import MarketTable  # noqa: PLC0415
+    from cappuccino_ml.study import freeze_dataset, make_splits  # noqa: PLC0415
+
+    market = MarketTable.from_panel(cappuccino.panel())
+    dataset = freeze_dataset(
+        cappuccino.configuration.datasets_root,
+        market=market,
+        splits=make_splits(len(market), cappuccino.plan.splits),
+        label=cappuccino.source.label,
+        source=cappuccino.source.identity(),
+        bars_manifest=cappuccino.bars.manifest_hash(),
+        bars_per_year=cappuccino.configuration.universe.bars_per_year,
+    )
+    cappuccino.current.point("training_dataset", dataset.folder)
+    splits = dataset.splits
+    spans = [(f"fold {i} {part}", span) for i, fold in enumerate(splits.folds) for part, span in fold]
+    spans += [("development", splits.development), ("holdout", splits.holdout), ("paper window", splits.paper)]
+    rows = [[name, f"{dataset.time(a):%Y-%m-%d %H:%M}", f"{dataset.time(b):%Y-%m-%d %H:%M}", b - a] for name, (a, b) in spans]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(dataset.key),
+        metadata={
+            "source": dataset.config.label,
+            "dataset_key": dataset.key,
+            "dagster/row_count": len(market),
+            "gap_bars": splits.gap,
+            "splits": markdown_table(["span", "first decision (UTC)", "last mark (UTC)", "bars"], rows),
+            "schema_hash": market.schema.hash,
+            "bars_manifest": dataset.config.bars_manifest,
+            "folder": dg.MetadataValue.path(str(dataset.folder)),
+        },
+    )
+
+
+@dg.asset(
+    group_name="training",
+    deps=[training_dataset],
+    code_version=code_version("features", "encoder"),
+    owners=OWNERS,
+    kinds={"pytorch"},
+    tags={"stage": "training"},
+)
+def pretrained_encoder(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """FT-Transformers that learned the market by filling in hidden entries: one per fold, one for deployment.
+
+    Each saw its own training rows only, so no test row ever shapes an encoder.
+    """
+    from cappuccino_ml.encoder import read_history  # noqa: PLC0415
+    from cappuccino_ml.reports import pictures  # noqa: PLC0415
+    from cappuccino_ml.study import encoder_jobs, fit_encoder, run_jobs  # noqa: PLC0415
+
+    dataset = cappuccino.dataset
+    jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=cappuccino.configuration.encoders_root)
+    configs = {}
+    for job, loaded in run_jobs(fit_encoder, jobs.values(), workers=cappuccino.configuration.workers):
+        configs[job.name] = loaded.config
+        context.log.info(cappuccino.say(f"encoder {job.name}: masked R2 {loaded.config.skill.r2['model']:.3f}"))
+    skills = {name: configs[name].skill for name in jobs}
+    drawn = pictures.pretraining(
+        histories={name: read_history(job.folder) for name, job in jobs.items()},
+        skills=skills,
+        label=dataset.config.label,
+        path=cappuccino.configuration.reports_root / "pretraining.png",
+    )
+    methods = list(next(iter(skills.values())).r2)
+    rows = [[name, *(f"{skill.r2[method]:.3f}" for method in methods)] for name, skill in skills.items()]
+    return dg.MaterializeResult(
+        metadata={
+            "source": dataset.config.label,
+            "masked_r2": markdown_table(["encoder", *methods], rows),
+            "curves": picture(drawn),
+            "folders": dg.MetadataValue.json({name: str(job.folder) for name, job in jobs.items()}),
+        }
+    )
+
+

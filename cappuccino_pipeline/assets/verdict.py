@@ -1,0 +1,70 @@
+"""The verdict stage: the finalists on the holdout, beside everything they should be compared with."""
+
+import dagster as dg
+
+from cappuccino_ml.core import code_version
+from cappuccino_pipeline.assets.study import optuna_study
+from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
+from cappuccino_pipeline.resources import Cappuccino
+
+
+@dg.asset(
+    group_name="verdict",
+    deps=[optuna_study],
+    code_version=code_version("environment", "metrics", "verdict"),
+    owners=OWNERS,
+    kinds={"numpy"},
+    tags={"stage": "verdict"},
+)
+def validation_report(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """Whether the best candidate is better, net of costs, than what runs now, and how sure that is."""
+    from cappuccino_ml.reports import pictures  # noqa: PLC0415
+    from cappuccino_ml.study import load_study  # noqa: PLC0415
+    from cappuccino_ml.verdict import HoldoutLedger, store_report, validate  # noqa: PLC0415
+
+    configuration, dataset = cappuccino.configuration, cappuccino.dataset
+    study = load_study(cappuccino.current.folder("optuna_study"))
+    report, returns = validate(
+        dataset=dataset,
+        study=study,
+        finalists=cappuccino.finalists(study, dataset),
+        champion=cappuccino.champion(),
+        ledger=HoldoutLedger(configuration.verdicts_root / "holdouts"),
+        gate=cappuccino.plan.gate,
+    )
+    folder = store_report(configuration.verdicts_root, report=report)
+    cappuccino.current.point("validation_report", folder)
+    verdict = report.verdict
+    context.log.info(cappuccino.say(f"verdict on {report.candidate_arm}: {verdict.outcome}"))
+    rows = [
+        [row.name, f"{row.performance.annual_sharpe:+.2f}", _interval(row.interval), f"{row.performance.total_return:+.1%}",
+         f"{row.performance.max_drawdown:.1%}"]
+        for row in report.rows
+    ]  # fmt: skip
+    clauses = [[c.name, c.description, c.value, c.limit, c.passed, c.margin] for c in verdict.clauses]
+    reports = configuration.reports_root
+    return dg.MaterializeResult(
+        metadata={
+            "source": report.label,
+            "outcome": verdict.outcome,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons) or "none"),
+            "clauses": markdown_table(["clause", "condition", "value", "limit", "passed", "margin"], clauses),
+            "holdout": markdown_table(["policy", "net Sharpe (annual)", "95% interval", "return", "drawdown"], rows),
+            "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
+            "what_it_could_show": verdict.power.sentence,
+            "holdout_fresh": report.reading.fresh,
+            "equity": picture(
+                pictures.equity(
+                    frame=returns, candidate=report.candidate, label=report.label, path=reports / "equity.png"
+                )
+            ),
+            "intervals": picture(pictures.intervals(report=report, path=reports / "intervals.png")),
+            "folder": dg.MetadataValue.path(str(folder)),
+        }
+    )
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"

@@ -1,0 +1,141 @@
+"""`make demo`: the whole chain once, through the same assets, jobs and sensor that the UI runs."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import dagster as dg
+
+from cappuccino_ml.core import CappuccinoError
+from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.dagster_home import in_process_tags, open_instance
+from cappuccino_pipeline.jobs import QUIET_CONSOLE, months_tags
+from cappuccino_pipeline.resources import Cappuccino
+
+
+class _Voice:
+    """Lines of progress with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        sys.stdout.write(f"[{time.monotonic() - self.began:6.1f} s] {line}\n")
+        sys.stdout.flush()
+
+
+def main() -> None:
+    """Materialize everything, evaluate the deployment sensor, print the page.
+
+    Raises:
+        CappuccinoError: an asset or a blocking check failed; the sentence is the stage's own.
+    """
+    warnings.filterwarnings("ignore")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    say = _Voice()
+    configuration = Configuration.read()
+    cappuccino = Cappuccino(configuration, echo=say)
+    say(f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers, state {configuration.state}")
+    with open_instance(configuration.dagster_home) as instance:
+        said = run_chain(cappuccino, instance, say=say)
+    _show(cappuccino, sensor=said, seconds=time.monotonic() - say.began)
+
+
+def run_chain(cappuccino: Cappuccino, instance: dg.DagsterInstance, *, say: _Voice | None = None) -> str:
+    """Every asset in order, on `instance` -> what the deployment sensor said."""
+    from cappuccino_pipeline.definitions import definitions_for  # noqa: PLC0415
+    from cappuccino_pipeline.partitions import MONTHS  # noqa: PLC0415
+    from cappuccino_pipeline.sensors import follow_aliases  # noqa: PLC0415
+
+    defs = definitions_for(cappuccino)
+    tell = say or (lambda line: None)
+
+    def run(job: str, *, tags: dict[str, str] | None = None) -> None:
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config=QUIET_CONSOLE,
+            tags={**in_process_tags(), **(tags or {})},
+        )
+        if not result.success:
+            raise CappuccinoError(_reason(result))
+
+    months = MONTHS.get_partition_keys()
+    tell(f"bars and features, {months[0]} to {months[-1]}")
+    run("update_bars", tags=months_tags(first=months[0], last=months[-1]))
+    tell("data set, encoders, study, verdict, registration")
+    run("research")
+    context = dg.build_sensor_context(instance=instance, resources={"cappuccino": cappuccino}, definitions=defs)
+    tick = follow_aliases(context)
+    assert isinstance(tick, dg.SensorResult)
+    requests = list(tick.run_requests or [])
+    for request in requests:
+        tell(f"sensor follow_aliases requests {request.run_key}")
+        run("trade", tags={**request.tags, "dagster/run_key": str(request.run_key)})
+    if requests:
+        return f"requested {', '.join(str(request.run_key) for request in requests)}; deployed"
+    reason = str(tick.skip_reason.skip_message if isinstance(tick.skip_reason, dg.SkipReason) else tick.skip_reason)
+    tell(f"sensor follow_aliases skips: {reason}")
+    run("trade")
+    return f"skipped: {reason}"
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """The sentence of the first failure, without the stack."""
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking:
+                findings = check.metadata.get("findings")
+                return f"the blocking check {check.check_name} of {check.asset_key.to_user_string()} failed: {_plain(findings)}"
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return error.message.strip().split(": ", 1)[-1] if error is not None else str(event.message)
+    return "a run failed; see its events with `make ui`"
+
+
+def _plain(value: object) -> str:
+    lines = str(getattr(value, "value", value)).splitlines()
+    return " ".join(line.strip("| ") for line in lines[2:5]) or "see `make ui`"
+
+
+def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
+    from cappuccino_ml.encoder import load_encoder  # noqa: PLC0415
+    from cappuccino_ml.reports import Findings, html, terminal  # noqa: PLC0415
+    from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
+    from cappuccino_ml.trading import read_session  # noqa: PLC0415
+    from cappuccino_ml.verdict import load_report  # noqa: PLC0415
+
+    configuration, current = cappuccino.configuration, cappuccino.current
+    dataset, registry = cappuccino.dataset, cappuccino.registry
+    jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
+    session = read_session(current.folder("paper_trading_report"))
+    page = configuration.reports_root / "page.html"
+    pictures = {path.stem: path for path in sorted(Path(configuration.reports_root).glob("*.png"))}
+    findings = Findings(
+        market=configuration.market,
+        budget=configuration.budget,
+        dataset=dataset.config,
+        skills={name: load_encoder(job.folder, expected=None).config.skill for name, job in jobs.items()},
+        study=load_study(current.folder("optuna_study")),
+        validation=load_report(current.folder("validation_report")),
+        version=session.model_version,
+        aliases=cappuccino.aliases(),
+        mlflow_url=registry.facts(session.model_version)["run_url"],
+        sensor=sensor,
+        session=session,
+        pictures=pictures,
+        page=page,
+        lake_folder=cappuccino.bars.folder,
+        state_folder=configuration.state,
+        wall_seconds=seconds,
+    )
+    html(findings, path=page)
+    sys.stdout.write("\n" + terminal(findings) + "\n")

@@ -1,0 +1,38 @@
+"""The card that a candidate is registered with, put together from what the earlier stages made."""
+
+from cappuccino_ml.registry import ModelCard
+from cappuccino_ml.study import Dataset
+from cappuccino_ml.verdict import Finalist, ValidationReport
+
+
+def card_of(*, report: ValidationReport, finalist: Finalist, dataset: Dataset, dagster_run_id: str) -> ModelCard:
+    """Origin and evidence of the candidate of `report`."""
+    verdict = report.verdict
+    row = next(row.performance for row in report.rows if row.name == report.candidate)
+    return ModelCard(
+        key=report.candidate_key,
+        arm=report.candidate_arm,
+        study_key=report.study_key,
+        outcome=verdict.outcome,
+        verdict={
+            "reasons": list(verdict.reasons),
+            "incumbent": verdict.incumbent,
+            "clauses": {f"{c.name}: {c.description}": c.margin for c in verdict.clauses},
+            "clauses_missing": list(verdict.clauses_missing),
+            "could_show": verdict.power.sentence,
+            "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
+            "holdout_fresh": report.reading.fresh,
+        },
+        schema_hash=dataset.market.schema.hash,
+        data_manifest=dataset.key,
+        dagster_run_id=dagster_run_id,
+        source_label=report.label,
+        metrics={
+            "holdout_sharpe": row.annual_sharpe,
+            "holdout_return": row.total_return,
+            "holdout_max_drawdown": row.max_drawdown,
+            "holdout_turnover_per_day": row.turnover_per_day or 0.0,
+            "development_sharpe": report.development_sharpe,
+        },
+        params=finalist.trial.params,
+    )
