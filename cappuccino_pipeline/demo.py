@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -40,49 +41,78 @@ def main() -> None:
     say = _Voice()
     configuration = Configuration.read()
     cappuccino = Cappuccino(configuration, echo=say)
-    say(f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers, state {configuration.state}")
+    say(
+        f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers, state {configuration.state}"
+    )
     with open_instance(configuration.dagster_home) as instance:
-        said = run_chain(cappuccino, instance, say=say)
+        said = run_chain(cappuccino, instance, tell=say)
     _show(cappuccino, sensor=said, seconds=time.monotonic() - say.began)
 
 
-def run_chain(cappuccino: Cappuccino, instance: dg.DagsterInstance, *, say: _Voice | None = None) -> str:
-    """Every asset in order, on `instance` -> what the deployment sensor said."""
-    from cappuccino_pipeline.definitions import definitions_for  # noqa: PLC0415
+def run_chain(
+    cappuccino: Cappuccino,
+    instance: dg.DagsterInstance,
+    *,
+    months: tuple[str, str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Every asset in order, then the real sensor.
+
+    Args:
+        cappuccino: configuration and adapters.
+        instance: where runs are recorded.
+        months: first and last month of bars, such as ("2024-01", "2025-12"); all that the source covers by default.
+        tell: told what begins.
+
+    Returns:
+        What the deployment sensor said.
+    """
     from cappuccino_pipeline.partitions import MONTHS  # noqa: PLC0415
     from cappuccino_pipeline.sensors import follow_aliases  # noqa: PLC0415
 
-    defs = definitions_for(cappuccino)
-    tell = say or (lambda line: None)
+    keys = MONTHS.get_partition_keys()
+    first, last = months or (keys[0], keys[-1])
+    tell(f"bars and features, {first} to {last}")
+    run_job(cappuccino, instance, "update_bars", tags=months_tags(first=first, last=last))
+    tell("data set, encoders, study, verdict, registration")
+    run_job(cappuccino, instance, "research")
+    tick = follow_aliases(dg.build_sensor_context(instance=instance, resources={"cappuccino": cappuccino}))
+    assert isinstance(tick, dg.SensorResult)
+    requests = list(tick.run_requests or [])
+    for request in requests:
+        tell(f"sensor follow_aliases requests {request.run_key}")
+        run_job(cappuccino, instance, "trade", tags={**request.tags, "dagster/run_key": str(request.run_key)})
+    if requests:
+        return f"requested {', '.join(str(request.run_key) for request in requests)}"
+    skip = tick.skip_reason
+    reason = skip.skip_message if isinstance(skip, dg.SkipReason) else skip
+    tell(f"sensor follow_aliases skips: {reason}")
+    run_job(cappuccino, instance, "trade")
+    return f"skipped: {reason}"
 
-    def run(job: str, *, tags: dict[str, str] | None = None) -> None:
-        result = defs.resolve_job_def(job).execute_in_process(
+
+def run_job(
+    cappuccino: Cappuccino, instance: dg.DagsterInstance, job: str, *, tags: dict[str, str] | None = None
+) -> None:
+    """Run one job in this process.
+
+    Raises:
+        CappuccinoError: an asset or a blocking check failed; the sentence is the stage's own.
+    """
+    from cappuccino_pipeline.definitions import definitions_for  # noqa: PLC0415
+
+    result = (
+        definitions_for(cappuccino)
+        .resolve_job_def(job)
+        .execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config=QUIET_CONSOLE,
             tags={**in_process_tags(), **(tags or {})},
         )
-        if not result.success:
-            raise CappuccinoError(_reason(result))
-
-    months = MONTHS.get_partition_keys()
-    tell(f"bars and features, {months[0]} to {months[-1]}")
-    run("update_bars", tags=months_tags(first=months[0], last=months[-1]))
-    tell("data set, encoders, study, verdict, registration")
-    run("research")
-    context = dg.build_sensor_context(instance=instance, resources={"cappuccino": cappuccino}, definitions=defs)
-    tick = follow_aliases(context)
-    assert isinstance(tick, dg.SensorResult)
-    requests = list(tick.run_requests or [])
-    for request in requests:
-        tell(f"sensor follow_aliases requests {request.run_key}")
-        run("trade", tags={**request.tags, "dagster/run_key": str(request.run_key)})
-    if requests:
-        return f"requested {', '.join(str(request.run_key) for request in requests)}; deployed"
-    reason = str(tick.skip_reason.skip_message if isinstance(tick.skip_reason, dg.SkipReason) else tick.skip_reason)
-    tell(f"sensor follow_aliases skips: {reason}")
-    run("trade")
-    return f"skipped: {reason}"
+    )
+    if not result.success:
+        raise CappuccinoError(_reason(result))
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
@@ -108,7 +138,7 @@ def _plain(value: object) -> str:
 
 def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     from cappuccino_ml.encoder import load_encoder  # noqa: PLC0415
-    from cappuccino_ml.reports import Findings, html, terminal  # noqa: PLC0415
+    from cappuccino_ml.reports.page import Findings, html, terminal  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
     from cappuccino_ml.trading import read_session  # noqa: PLC0415
     from cappuccino_ml.verdict import load_report  # noqa: PLC0415

@@ -39,7 +39,9 @@ def write_bytes(path: Path, data: bytes) -> None:
             aside.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        raise LakeError(f"cannot write {path}: {error.strerror}; make the folder writable or set CAPPUCCINO_STATE.") from error
+        raise LakeError(
+            f"cannot write {path}: {error.strerror}; make the folder writable or set CAPPUCCINO_STATE."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,7 +62,9 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise LakeError(f"cannot read {path}: {error.strerror}.") from error
     except json.JSONDecodeError as error:
-        raise LakeError(f"{path} is not JSON ({error.msg} at line {error.lineno}); delete it and materialize again.") from error
+        raise LakeError(
+            f"{path} is not JSON ({error.msg} at line {error.lineno}); delete it and materialize again."
+        ) from error
 
 
 def is_done(folder: Path) -> bool:
@@ -83,7 +87,9 @@ def artifact_folder(folder: Path) -> Iterator[Path]:
     try:
         aside.mkdir(parents=True)
     except OSError as error:
-        raise LakeError(f"cannot write {folder}: {error.strerror}; make the folder writable or set CAPPUCCINO_STATE.") from error
+        raise LakeError(
+            f"cannot write {folder}: {error.strerror}; make the folder writable or set CAPPUCCINO_STATE."
+        ) from error
     try:
         yield aside
         (aside / DONE).write_bytes(b"")

@@ -7,7 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 class MultiheadAttention(nn.Module):
-    """Self-attention of `queries` rows over all tokens. Dropout is not applied inside: it would leave the fused kernel."""
+    """Attention of some rows over all tokens. Dropout is not applied inside: it would leave the fused kernel."""
 
     def __init__(self, *, d_token: int, n_heads: int) -> None:
         super().__init__()
@@ -27,7 +27,8 @@ class MultiheadAttention(nn.Module):
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Attention weights [B, heads, Q, S], for pictures only: this materialises them."""
         query, key, _ = self._heads(queries, tokens)
-        return (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        weights: Tensor = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        return weights
 
     def _heads(self, queries: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query = rearrange(self.query(queries), "b q (h d) -> b h q d", h=self.n_heads)

@@ -79,7 +79,8 @@ def save_encoder(
     if (len(schema.tickers), len(schema.features)) != shape or scaler.shape != shape:
         raise CheckpointError(
             f"the encoder has (tickers, features) = {shape}, but its schema has "
-            f"{(len(schema.tickers), len(schema.features))} and its scaler {scaler.shape}; pass those it was trained with."
+            f"{(len(schema.tickers), len(schema.features))} and its scaler {scaler.shape}; "
+            "pass those it was trained with."
         )
     states: dict[str, State] = {BEST: pretrained.encoder.state_dict(), FINAL: pretrained.final}
     states |= {f"epoch-{epoch:03d}.safetensors": state for epoch, state in pretrained.checkpoints.items()}
@@ -116,7 +117,7 @@ def load_encoder(folder: Path, *, expected: FeatureSchema | None, weights: str =
         weights: the file to read: the best epoch's, `FINAL`, or a checkpoint's.
 
     Raises:
-        CheckpointError: the folder has no DONE mark, a file was altered or is absent, or weights do not fit config.json.
+        CheckpointError: no DONE mark, a file was altered or is absent, or the weights do not fit config.json.
         SchemaMismatch: made with another schema than `expected`; names both.
         ConfigurationError: config.json has a wrong or unknown key.
     """

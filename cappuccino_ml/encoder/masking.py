@@ -27,7 +27,7 @@ def sample_masks(
         bool [B, L, N, F] on the CPU, True where hidden.
     """
     if not 0 < share <= 0.5:
-        raise ValueError(f"mask share {share} is not above 0 and at most 0.5; spans cannot hide more than half on average")
+        raise ValueError(f"mask share {share} is not above 0 and at most 0.5; spans hide half of a window on average")
     # Lags last in memory, as in `windows`, so that the two meet without copies.
     mask = torch.zeros(rows, tickers, features, lookback, dtype=torch.bool).movedim(-1, 1)
     cells, spans, series = torch.randperm(rows, generator=generator).tensor_split(3)

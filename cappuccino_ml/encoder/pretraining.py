@@ -1,17 +1,25 @@
 """Masked feature modelling: an encoder learns the market by filling in what was hidden from it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
 from cappuccino_ml.core import CappuccinoError, DataError, Settings, derive_seed
+from cappuccino_ml.encoder.masked_model import MaskedFeatureModel, masked_losses
 from cappuccino_ml.encoder.masking import sample_masks
-from cappuccino_ml.encoder.skill import Skill, carry_forward, fit_ridge, measure_skill, predict_mean
+from cappuccino_ml.encoder.skill import (
+    Predict,
+    Skill,
+    carry_forward,
+    fit_ridge,
+    measure_skill,
+    predict_mean,
+    ridge_rows,
+)
 from cappuccino_ml.encoder.transformer import EncoderSettings, FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
 from cappuccino_ml.features import WARM_UP_BARS
@@ -19,7 +27,6 @@ from cappuccino_ml.features import WARM_UP_BARS
 State = dict[str, Tensor]
 
 _MAX_VALIDATION_WINDOWS = 2048  # evenly spaced beyond that: neighbouring windows share nearly all their bars
-_MAX_RIDGE_NUMBERS = 4_000_000  # of windows x entries: about a second on one core
 _GAP_SHARE = 0.1  # of the windows: a short span cannot spare the whole memory of the indicators
 
 
@@ -74,35 +81,6 @@ class Split:
     gap: int
 
 
-class MaskedFeatureModel(nn.Module):
-    """An encoder and two decoders of what was hidden. The decoders are thrown away after pre-training."""
-
-    def __init__(self, settings: EncoderSettings, *, tickers: int, features: int) -> None:
-        super().__init__()
-        series, lookback = tickers * features, settings.lookback
-        self.shape = (lookback, tickers, features)
-        self.encoder = FTTransformerEncoder(settings, tickers=tickers, features=features)
-        # Each series' token -> its lags. A loss on these alone would never train the CLS token ...
-        bound = settings.d_token**-0.5
-        self.token_norm = nn.LayerNorm(settings.d_token)
-        self.token_weight = nn.Parameter(torch.empty(series, settings.d_token, lookback).uniform_(-bound, bound))
-        self.token_bias = nn.Parameter(torch.zeros(series, 1, lookback))
-        # ... which is what a policy reads. So the encoding must tell all entries as well.
-        self.from_encoding = nn.Linear(settings.encoding_dim, series * lookback)
-
-    def forward(self, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows and mask [B, L, N, F] -> both decoders' estimates of every entry, the same shape."""
-        tokens = self.encoder.tokens(batch, mask)
-        per_series = rearrange(self.token_norm(tokens[:, 1:]), "b s d -> s b d")
-        from_tokens = torch.baddbmm(self.token_bias, per_series, self.token_weight)  # (series, batch, lags)
-        _, tickers, _ = self.shape
-        from_encoding = self.from_encoding(self.encoder.encode_cls(tokens[:, 0]))
-        return (
-            rearrange(from_tokens, "(n f) b l -> b l n f", n=tickers),
-            rearrange(from_encoding, "b (n f l) -> b l n f", n=tickers, l=self.shape[0]),
-        )
-
-
 def pretrain(
     *,
     market: Tensor,
@@ -131,51 +109,47 @@ def pretrain(
         CappuccinoError: the loss is not finite; names epoch and batch.
     """
     bars = _span(market, first, last)
-    split = split_by_time(len(bars), lookback=encoder.lookback, settings=settings)
     _, tickers, features = bars.shape
-    shape = {"lookback": encoder.lookback, "tickers": tickers, "features": features, "share": settings.mask_share}
+    split = split_by_time(len(bars), lookback=encoder.lookback, settings=settings)
+
+    def masked(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        mask = sample_masks(
+            rows=len(rows),
+            lookback=encoder.lookback,
+            tickers=tickers,
+            features=features,
+            share=settings.mask_share,
+            generator=generator,
+        )
+        return windows(bars, rows.to(bars.device), encoder.lookback), mask.to(bars.device)
 
     def generator(use: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(seed, "pretraining", use))
 
-    held = windows(bars, split.validation.to(bars.device), encoder.lookback)
-    held_mask = sample_masks(rows=len(held), generator=generator("validation"), **shape).to(bars.device)  # type: ignore[arg-type]
-    order, masks = generator("order"), generator("masks")
+    def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch: whole batches only, so that every step weighs the same."""
+        order = torch.randperm(len(split.training), generator=generator)
+        for start in range(0, len(order) - settings.batch_size + 1, settings.batch_size):
+            yield masked(split.training[order[start : start + settings.batch_size]], generator)
+
+    held, held_mask = masked(split.validation, generator("validation"))
+    training = generator("order and masks")
+    history: list[Epoch] = []
+    checkpoints: dict[int, State] = {}
+    best: State = {}
+    best_epoch, best_loss = 0, math.inf
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))
         model = MaskedFeatureModel(encoder, tickers=tickers, features=features).to(bars.device)
         optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
-        per_epoch = len(split.training) // settings.batch_size
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * per_epoch)
-        history: list[Epoch] = []
-        checkpoints: dict[int, State] = {}
-        best = _copy(model)
-        best_epoch, best_loss = 0, math.inf
+        steps = settings.epochs * (len(split.training) // settings.batch_size)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for epoch in range(1, settings.epochs + 1):
-            model.train()
-            total = 0.0
-            shuffled = split.training[torch.randperm(len(split.training), generator=order)]
-            for index in range(per_epoch):
-                rows = shuffled[index * settings.batch_size : (index + 1) * settings.batch_size]
-                batch = windows(bars, rows.to(bars.device), encoder.lookback)
-                mask = sample_masks(rows=len(rows), generator=masks, **shape).to(bars.device)  # type: ignore[arg-type]
-                on_tokens, on_encoding = _losses(model, batch, mask)
-                loss = on_tokens + settings.cls_weight * on_encoding
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-                if not math.isfinite(value := float(loss.detach())) or not math.isfinite(float(norm)):
-                    raise CappuccinoError(
-                        f"pre-training loss is {value} (gradient norm {float(norm)}) in epoch {epoch}, batch {index + 1} "
-                        f"of {per_epoch}; lower learning_rate {settings.learning_rate} or check the features."
-                    )
-                optimizer.step()
-                schedule.step()
-                total += value
-            tokens, encoding = _validation_losses(model, held, held_mask, settings.batch_size)
+            train_loss = _train(model, batches(training), optimizer, schedule, settings, epoch)
+            tokens, encoding = _validate(model, held, held_mask, settings, epoch)
             line = Epoch(
                 epoch=epoch,
-                train_loss=total / per_epoch,
+                train_loss=train_loss,
                 validation_loss=tokens + settings.cls_weight * encoding,
                 validation_loss_tokens=tokens,
                 validation_loss_encoding=encoding,
@@ -193,13 +167,22 @@ def pretrain(
     final = _copy(model.encoder)
     model.load_state_dict(best)
     model.eval()
+    chosen = torch.linspace(0, len(split.training) - 1, ridge_rows(len(split.training), entries=held[0].numel()))
+    past, past_mask = masked(split.training[chosen.long()], generator("ridge"))
+    mean = bars[: int(split.training[-1]) + 1].mean(0)
+    predictors: dict[str, Predict] = {
+        "model": lambda seen, mask: model(seen, mask)[0],
+        "mean": predict_mean(mean),
+        "carry": carry_forward(mean),
+        "ridge": fit_ridge(windows=past, mask=past_mask),
+    }
     return Pretrained(
         encoder=model.encoder,
         final=final,
         checkpoints=checkpoints,
         history=history,
         best_epoch=best_epoch,
-        skill=_skill(model, bars, split, held, held_mask, settings, generator("ridge")),
+        skill=measure_skill(windows=held, mask=held_mask, predictors=predictors),
         settings=settings,
         first=first,
         last=last,
@@ -222,8 +205,9 @@ def split_by_time(bars: int, *, lookback: int, settings: PretrainingSettings) ->
     training = count - held - gap
     if training < settings.batch_size:
         raise DataError(
-            f"{bars} bars leave {max(0, training)} training windows (lookback {lookback}, gap {gap}, validation {held}), "
-            f"fewer than one batch of {settings.batch_size}; give a longer span or a smaller batch_size."
+            f"{bars} bars leave {max(0, training)} training windows (lookback {lookback}, gap {gap}, "
+            f"validation {held}), fewer than one batch of {settings.batch_size}; "
+            "give a longer span or a smaller batch_size."
         )
     rows = torch.arange(lookback - 1, bars)
     validation = rows[-held:]
@@ -246,22 +230,47 @@ def _span(market: Tensor, first: int, last: int) -> Tensor:
     return bars
 
 
-def _losses(model: MaskedFeatureModel, batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared error of hidden entries per feature, averaged over features, of either decoder."""
-    count = mask.sum((0, 1, 2)).clamp(min=1)
-    from_tokens, from_encoding = (
-        (torch.where(mask, estimate - batch, 0.0).square().sum((0, 1, 2)) / count).mean()
-        for estimate in model(batch, mask)
-    )
-    return from_tokens, from_encoding
+def _train(
+    model: MaskedFeatureModel,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    settings: PretrainingSettings,
+    epoch: int,
+) -> float:
+    """One epoch of steps -> the mean loss."""
+    model.train()
+    losses: list[float] = []
+    for batch, mask in batches:
+        on_tokens, on_encoding = masked_losses(model, batch, mask)
+        loss = on_tokens + settings.cls_weight * on_encoding
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
+            raise CappuccinoError(
+                f"pre-training loss is {losses[-1]} (gradient norm {float(norm)}) in epoch {epoch}, "
+                f"batch {len(losses)}; lower learning_rate {settings.learning_rate} or check the features."
+            )
+        optimizer.step()
+        schedule.step()
+    return sum(losses) / len(losses)
 
 
 @torch.no_grad()
-def _validation_losses(model: MaskedFeatureModel, held: Tensor, mask: Tensor, batch_size: int) -> tuple[float, float]:
+def _validate(
+    model: MaskedFeatureModel, held: Tensor, mask: Tensor, settings: PretrainingSettings, epoch: int
+) -> tuple[float, float]:
+    """Losses of the two decoders, each batch weighted by its windows."""
     model.eval()
     total = torch.zeros(2, dtype=torch.float64)
-    for rows in torch.arange(len(held), device=held.device).split(batch_size):
-        total += len(rows) * torch.stack(_losses(model, held[rows], mask[rows])).cpu()
+    for rows in torch.split(torch.arange(len(held), device=held.device), settings.batch_size):
+        total += len(rows) * torch.stack(masked_losses(model, held[rows], mask[rows])).cpu()
+    if not torch.isfinite(total).all():
+        raise CappuccinoError(
+            f"validation loss is not finite after epoch {epoch}; lower learning_rate {settings.learning_rate}."
+        )
     tokens, encoding = (total / len(held)).tolist()
     return tokens, encoding
 
@@ -273,41 +282,6 @@ def _groups(model: MaskedFeatureModel, weight_decay: float) -> list[dict[str, ob
         {"params": [p for name, p in model.named_parameters() if name not in free], "weight_decay": weight_decay},
         {"params": [p for name, p in model.named_parameters() if name in free], "weight_decay": 0.0},
     ]
-
-
-@torch.no_grad()
-def _skill(
-    model: MaskedFeatureModel,
-    bars: Tensor,
-    split: Split,
-    held: Tensor,
-    held_mask: Tensor,
-    settings: PretrainingSettings,
-    generator: torch.Generator,
-) -> Skill:
-    lookback, tickers, features = model.shape
-    mean = bars[: int(split.training[-1]) + 1].mean(0)
-    most = max(10, _MAX_RIDGE_NUMBERS // (lookback * tickers * features))
-    chosen = torch.linspace(0, len(split.training) - 1, min(most, len(split.training))).long()
-    past = windows(bars, split.training[chosen].to(bars.device), lookback)
-    past_mask = sample_masks(
-        rows=len(past),
-        lookback=lookback,
-        tickers=tickers,
-        features=features,
-        share=settings.mask_share,
-        generator=generator,
-    ).to(bars.device)
-    return measure_skill(
-        windows=held,
-        mask=held_mask,
-        predictors={
-            "model": lambda seen, mask: model(seen, mask)[0],
-            "mean": predict_mean(mean),
-            "carry": carry_forward(mean),
-            "ridge": fit_ridge(windows=past, mask=past_mask),
-        },
-    )
 
 
 def _copy(module: nn.Module) -> State:

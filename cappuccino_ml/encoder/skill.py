@@ -10,6 +10,8 @@ from cappuccino_ml.core import CappuccinoError, Settings
 Predict = Callable[[Tensor, Tensor], Tensor]  # windows with hidden entries zeroed, mask -> estimate; all [B, L, N, F]
 
 _CHUNK = 512  # windows at a time, to bound memory
+_RIDGE_ROWS = 2560
+_RIDGE_NUMBERS = 4_000_000
 _RIDGE_PENALTIES = (0.003, 0.03, 0.3)  # per fitted row; the inputs have about unit variance
 
 
@@ -25,6 +27,7 @@ class Skill(Settings):
     r2_by_feature: dict[str, tuple[float | None, ...]]  # the same, [F] in the order of the schema
 
 
+@torch.no_grad()
 def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predict]) -> Skill:
     """Score each predictor on the hidden entries of `windows` [B, L, N, F]; `mask`, same shape, True where hidden.
 
@@ -35,7 +38,7 @@ def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predic
     mean = torch.where(mask, windows, 0.0).sum((0, 1), dtype=torch.float64) / count
     spread = _hidden_squares(windows - mean, mask)
     errors = {name: torch.zeros_like(spread) for name in predictors}
-    for rows in torch.arange(len(windows), device=windows.device).split(_CHUNK):
+    for rows in torch.split(torch.arange(len(windows), device=windows.device), _CHUNK):
         seen = torch.where(mask[rows], 0.0, windows[rows])
         for name, predict in predictors.items():
             errors[name] += _hidden_squares(predict(seen, mask[rows]) - windows[rows], mask[rows])
@@ -77,12 +80,20 @@ def carry_forward(mean: Tensor) -> Predict:
     return predict
 
 
+def ridge_rows(rows: int, *, entries: int) -> int:
+    """How many of `rows` training windows of `entries` numbers the ridge is fitted on: one or two seconds of work."""
+    return min(rows, _RIDGE_ROWS, max(10, _RIDGE_NUMBERS // entries))
+
+
+@torch.no_grad()
 def fit_ridge(*, windows: Tensor, mask: Tensor) -> Predict:
     """Ridge regression from masked windows (hidden values 0, and the mask itself) to every entry, in closed form.
 
-    No entry may predict itself: that would be perfect where it is visible and useless where it is not. The weight of
-    an entry on itself is constrained to zero, which the inverse of the Gram matrix gives without a fit per entry. The
-    penalty is the best of three on the last fifth of the rows.
+    No entry may predict itself: that would be perfect where it is visible and useless where it is not. With X the
+    centred inputs, K = X X' + penalty I, and W = X' K^-1 Y the plain solution, the best weights w of entry j with
+    w_j = 0 are W_j - P_j W_jj / P_jj with P = (X'X + penalty I)^-1 = (I - X' K^-1 X) / penalty. Written with K
+    alone, the cost grows with the rows squared, whatever the lookback. The penalty is the best of three on the last
+    fifth of the rows.
 
     Args:
         windows: training windows [B, L, N, F], by time.
@@ -90,23 +101,28 @@ def fit_ridge(*, windows: Tensor, mask: Tensor) -> Predict:
     """
     shape = windows.shape[1:]
     split = len(windows) * 4 // 5
-    inputs, targets = _ridge_inputs(windows, mask), windows.flatten(1)
+    inputs, targets, hidden = _ridge_inputs(windows, mask), windows.flatten(1), mask[split:].flatten(1)
     center, level = inputs[:split].mean(0), targets[:split].mean(0)
-    fitted = inputs[:split] - center
-    gram, moments = fitted.T @ fitted, fitted.T @ (targets[:split] - level)
-    hidden = mask[split:].flatten(1)
+    fitted, outputs = inputs[:split] - center, targets.shape[1]
+    own, wanted = fitted[:, :outputs], targets[:split] - level
+    kernel = fitted @ fitted.T
 
-    best_error, best_weights = float("inf"), moments
+    def predict(inputs: Tensor, dual: Tensor, correction: Tensor) -> Tensor:
+        centred = inputs - center
+        return (centred @ fitted.T) @ dual - centred[:, :outputs] * correction + level
+
+    best_error, best = float("inf"), (wanted, level)
     for penalty in _RIDGE_PENALTIES:
-        loaded = gram + penalty * split * torch.eye(len(gram), device=gram.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(loaded))
-        weights = inverse @ moments
-        outputs = weights.shape[1]
-        weights -= inverse[:, :outputs] * (weights.diagonal() / inverse.diagonal()[:outputs])
-        error = float((((inputs[split:] - center) @ weights + level - targets[split:]) * hidden).square().sum())
+        load = penalty * split
+        factor = torch.linalg.cholesky(kernel + load * torch.eye(split, device=kernel.device))
+        dual, own_dual = torch.cholesky_solve(torch.cat([wanted, own], 1), factor).chunk(2, dim=1)
+        # W_jj / P_jj / penalty; P_jj is above 0 unless the entry is the exact sum of others
+        correction = (own * dual).sum(0) / (1 - (own * own_dual).sum(0)).clamp(min=1e-6)
+        candidate = (dual + own_dual * correction, correction)
+        error = float(((predict(inputs[split:], *candidate) - targets[split:]) * hidden).square().sum())
         if error < best_error:
-            best_error, best_weights = error, weights
-    return lambda seen, mask: ((_ridge_inputs(seen, mask) - center) @ best_weights + level).view(-1, *shape)
+            best_error, best = error, candidate
+    return lambda seen, hidden: predict(_ridge_inputs(seen, hidden), *best).view(-1, *shape)
 
 
 def _ridge_inputs(windows: Tensor, mask: Tensor) -> Tensor:

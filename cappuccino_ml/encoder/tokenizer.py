@@ -28,7 +28,10 @@ class FeatureTokenizer(nn.Module):
         """Tokens of `windows` [B, L, N, F]; `mask`, same shape, is True where the value is hidden."""
         expected = (self.lookback, self.tickers, self.features)
         if tuple(windows.shape[1:]) != expected:
-            raise ValueError(f"windows have shape {tuple(windows.shape[1:])}, the tokenizer was built for {expected} (lookback, tickers, features)")
+            raise ValueError(
+                f"windows have (lookback, tickers, features) = {tuple(windows.shape[1:])}, but the tokenizer was built "
+                f"for {expected}; use windows of that shape."
+            )
         if mask is not None:
             windows = torch.where(mask, 0.0, windows)
         lags = rearrange(windows, "b l n f -> (n f) b l")

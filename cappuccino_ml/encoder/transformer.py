@@ -76,7 +76,7 @@ class FTTransformerEncoder(nn.Module):
 
     def tokens(self, windows: Tensor, mask: Tensor | None = None, *, rows: int | None = None) -> Tensor:
         """The tokens after the last block: [B, 1 + N*F, d_token], or its first `rows` only."""
-        tokens = self.tokenizer(windows, mask)
+        tokens: Tensor = self.tokenizer(windows, mask)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, rows=rows if index == len(self.blocks) - 1 else None)
         return tokens

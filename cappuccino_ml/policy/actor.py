@@ -82,7 +82,9 @@ class Actor:
 
         def act(t: int, entries: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():
-                mean = self._agent.mean_action(table[t - first : t - first + 1], torch.from_numpy(entries).view(1, 1, -1))
+                mean = self._agent.mean_action(
+                    table[t - first : t - first + 1], torch.from_numpy(entries).view(1, 1, -1)
+                )
             return np.asarray(mean[0, 0].clamp(-1, 1).double().numpy())
 
         return act

@@ -107,7 +107,9 @@ def load_agent(folder: Path, *, expected: FeatureSchema | None = None) -> tuple[
     if expected is not None:
         expected.require_same(config.feature_schema, what=f"the agent in {folder}")
     if identify(config) != config.key:
-        raise CheckpointError(f"{folder / CONFIG} was altered: its key is {config.key}, its content's {identify(config)}.")
+        raise CheckpointError(
+            f"{folder / CONFIG} was altered: its key is {config.key}, its content's {identify(config)}."
+        )
     found = file_sha256(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else "absent"
     if found != config.weights_sha256:
         raise CheckpointError(
@@ -121,7 +123,9 @@ def load_agent(folder: Path, *, expected: FeatureSchema | None = None) -> tuple[
         weights = load_file(folder / WEIGHTS)
         missing = set(_weights(agent)) ^ set(weights)
         if missing:
-            raise CheckpointError(f"{folder / WEIGHTS} and its configuration differ in {sorted(missing)[0]}; train it again.")
+            raise CheckpointError(
+                f"{folder / WEIGHTS} and its configuration differ in {sorted(missing)[0]}; train it again."
+            )
         agent.load_state_dict(weights, strict=False)
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not fit its configuration: {error}".split("\n")[0]) from error

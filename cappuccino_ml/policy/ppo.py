@@ -58,7 +58,8 @@ def train(
     """
     if env.first < agent.settings.lookback - 1:
         raise CappuccinoError(
-            f"training from row {env.first} has no {agent.settings.lookback} bars behind it; start later or look back less."
+            f"row {env.first}, the first of training, has no {agent.settings.lookback} bars up to it; "
+            "start later or look back less."
         )
     volatility = env.market_volatility()
     if not volatility > 0:

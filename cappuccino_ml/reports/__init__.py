@@ -1,1 +1,1 @@
-
+"""Tables and pictures from results; nothing is computed here that a verdict could rest on."""

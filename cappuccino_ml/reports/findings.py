@@ -50,7 +50,7 @@ class Findings:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.pictures) - set(PICTURES))
         if unknown:
-            raise ValueError(f"no section shows a picture named {', '.join(unknown)}; the names are {', '.join(PICTURES)}")
+            raise ValueError(f"no section shows a picture named {', '.join(unknown)}; known: {', '.join(PICTURES)}")
         verdict = (self.validation.dataset_key, self.validation.study_key)
         if verdict != (self.dataset.key, self.study.key):
             raise ValueError(f"the verdict is on (data set, study) {verdict}, not {(self.dataset.key, self.study.key)}")

@@ -1,7 +1,8 @@
 """One house style for pictures: colour-blind safe, white paper, the source named on the face, small files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, "#7F6A00")
 INK, FAINT, GRID = "#222222", "#8A8A8A", "#E3E3E3"
 ARMS = {"mlp": ORANGE, "ft_scratch": SKY, "ft_pretrained": BLUE}
 
-_DPI = (150, 130, 110, 95, 80, 65, 50)  # the sharpest that fits is taken
-_COLOURS = 64
+_DPI = (130, 105, 85, 65, 50)  # the sharpest that fits is taken
+_COLOURS = 128
 _RC: dict[str, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -48,10 +49,30 @@ _RC: dict[str, object] = {
 }
 
 
-def panels(
-    *, rows: int = 1, columns: int = 1, width: float = 8.4, height: float = 3.6, ratios: Sequence[float] | None = None
-) -> tuple["Figure", list["Axes"]]:
-    """A figure (inches) and its axes, row by row; `ratios` are the rows' heights. Columns of axes share x."""
+@contextmanager
+def canvas(
+    *,
+    path: Path,
+    label: str,
+    title: str,
+    rows: int = 1,
+    columns: int = 1,
+    width: float = 8.4,
+    height: float = 3.6,
+    ratios: Sequence[float] | None = None,
+    share_x: bool = False,
+) -> Iterator[list["Axes"]]:
+    """Axes to draw on, row by row; when the block ends the picture is titled, labelled and written to `path`.
+
+    Args:
+        path: PNG file.
+        label: of the source of the bars, printed on the picture: it may be copied without its page.
+        title: what the picture shows.
+        rows: of axes; `columns` likewise.
+        width: inches, as `height`.
+        ratios: heights of the rows, relative.
+        share_x: one x axis for all.
+    """
     import matplotlib  # noqa: PLC0415  (0.5 s, paid only where a picture is drawn)
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -59,15 +80,26 @@ def panels(
     with matplotlib.rc_context(_RC):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
-    return figure, list(grid.flat)
+        yield list(figure.subplots(rows, columns, squeeze=False, height_ratios=ratios, sharex=share_x).flat)
+        figure.suptitle(title, x=0.008, ha="left", fontsize=11.5, fontweight="bold")
+        figure.supxlabel(f"source of the bars: {label}", x=0.992, ha="right", fontsize=8, color=source_colour(label))
+        save(figure, path)
 
 
-def finish(figure: "Figure", *, label: str, title: str) -> None:
-    """Title at the top, and below the picture where its bars come from: a picture may be copied without its page."""
-    figure.suptitle(title, x=0.008, ha="left", fontsize=11.5, fontweight="bold", color=INK)
-    figure.supxlabel(f"source of the bars: {label}", x=0.992, ha="right", fontsize=8, color=source_colour(label))
-    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 1.0))  # type: ignore[union-attr,call-arg]
+def line_of_time(axes: "Axes") -> None:
+    """Dates on the x axis, without repeating the year at every tick."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+
+    locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def whole_numbers(axes: "Axes") -> None:
+    """Ticks of the x axis at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def source_colour(label: str) -> str:
@@ -99,6 +131,7 @@ def _png(figure: "Figure", dpi: int) -> bytes:
 
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi, metadata={"Software": None})
+    figure.set_layout_engine("none")  # found once; it is the same at every resolution
     picture = Image.open(raw).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     picture.save(small, format="PNG", optimize=True)
     return small.getvalue()

@@ -1,9 +1,24 @@
 """Splits, frozen data sets, pre-trained encoders per fold, and the A/B study."""
 
 from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
-from cappuccino_ml.study.encoders import DEPLOYMENT, EncoderJob, EncoderPlan, encoder_jobs, fit_encoder
+from cappuccino_ml.study.encoders import (
+    DEPLOYMENT,
+    EncoderJob,
+    EncoderPlan,
+    encoder_jobs,
+    fit_encoder,
+    where_it_looks,
+)
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
-from cappuccino_ml.study.runner import StudyResult, StudySettings, TrialResult, finalist_job, load_study, run_study, study_key
+from cappuccino_ml.study.runner import (
+    StudyResult,
+    StudySettings,
+    TrialResult,
+    finalist_job,
+    load_study,
+    run_study,
+    study_key,
+)
 from cappuccino_ml.study.search import SearchSpace, allocation
 from cappuccino_ml.study.splits import Fold, Span, Splits, SplitSettings, make_splits
 from cappuccino_ml.study.workers import run_jobs
@@ -39,4 +54,5 @@ __all__ = [
     "run_jobs",
     "run_study",
     "study_key",
+    "where_it_looks",
 ]

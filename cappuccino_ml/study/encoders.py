@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cappuccino_ml.core import Settings, code_version, derive_seed, digest, is_done
 from cappuccino_ml.encoder import (
@@ -13,6 +15,7 @@ from cappuccino_ml.encoder import (
     load_encoder,
     pretrain,
     save_encoder,
+    windows,
 )
 from cappuccino_ml.features import Scaler
 from cappuccino_ml.study.dataset import Dataset, load_dataset
@@ -39,13 +42,13 @@ class EncoderJob(Settings):
     encoder: EncoderSettings
     pretraining: PretrainingSettings
     seed: int
+    code: str  # version of the code that asked: a worker started later must not name the result otherwise
     root: Path
 
     @property
     def key(self) -> str:
         """Names the encoder."""
-        identity = self.model_dump(mode="json", exclude={"name", "dataset_folder", "root"})
-        return digest({**identity, "code": code_version("features", "encoder")})[:16]
+        return digest(self.model_dump(mode="json", exclude={"name", "dataset_folder", "root"}))[:16]
 
     @property
     def folder(self) -> Path:
@@ -66,6 +69,7 @@ def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str
             encoder=plan.encoder,
             pretraining=plan.pretraining,
             seed=derive_seed(plan.seed, "encoder", name),
+            code=code_version("features", "encoder"),
             root=root,
         )
         for name, span in rows.items()
@@ -95,3 +99,13 @@ def fit_encoder(job: EncoderJob) -> LoadedEncoder:
             dataset_key=dataset.key,
         )
     return load_encoder(job.folder, expected=None)
+
+
+def where_it_looks(job: EncoderJob, dataset: Dataset, *, moments: int = 256) -> NDArray[np.float32]:
+    """Mean attention of the CLS token over evenly spaced moments of the encoder's own rows: [N, F], sums to below 1."""
+    loaded = load_encoder(job.folder, expected=dataset.market.schema)
+    market = torch.from_numpy(dataset.market.scaled(loaded.config.scaler))
+    first, last = job.rows
+    rows = torch.linspace(first + job.encoder.lookback, last - 1, moments).long()
+    weights = loaded.encoder.cls_attention(windows(market, rows, job.encoder.lookback))
+    return np.asarray(weights.mean(0).numpy())

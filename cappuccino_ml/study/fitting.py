@@ -29,7 +29,6 @@ from cappuccino_ml.policy import (
     AgentConfig,
     Iteration,
     TrainingSettings,
-    agent_code,
     build_agent,
     save_agent,
     train,
@@ -53,13 +52,14 @@ class FitJob(Settings):
     seed: int
     encoder_folder: Path | None = None
     encoder_key: str | None = None
+    code: str  # version of the code that asked: a worker started later must not name the result otherwise
     root: Path
 
     @property
     def key(self) -> str:
         """Names the result."""
         identity = self.model_dump(mode="json", exclude={"dataset_folder", "encoder_folder", "root"})
-        return digest({**identity, "code": agent_code()})[:16]
+        return digest(identity)[:16]
 
     @property
     def folder(self) -> Path:
@@ -108,14 +108,14 @@ def fit(job: FitJob) -> FitResult:
             if measured and job.test_rows:
                 stamps = dataset.market.timestamps[job.test_rows[0] : job.test_rows[1]]
                 pd.DataFrame({"timestamp": stamps, "net_return": measured.returns}).to_parquet(aside / RETURNS)
-            write_json(aside / "job.json", job.model_dump(mode="json", exclude={"dataset_folder", "encoder_folder", "root"}))
+            write_json(
+                aside / "job.json", job.model_dump(mode="json", exclude={"dataset_folder", "encoder_folder", "root"})
+            )
             write_json(aside / RESULT, result)
     return read_settings(FitResult, job.folder / RESULT)
 
 
-def measure(
-    actor: Actor, market: MarketTable, rows: Span, *, costs: Costs | None = None, lag: int = 0
-) -> Backtest:
+def measure(actor: Actor, market: MarketTable, rows: Span, *, costs: Costs | None = None, lag: int = 0) -> Backtest:
     """Backtest `actor` over `rows` on its own guards and costs, or on dearer `costs`."""
     first, last = rows
     return backtest(
@@ -187,7 +187,7 @@ def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, lis
         trained_until=dataset.time(last),
         seed=job.seed,
         encoder_key=job.encoder_key,
-        code=agent_code(),
+        code=job.code,
     )
     return agent, config, history
 
@@ -195,7 +195,9 @@ def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, lis
 def _load_pretrained(job: FitJob, dataset: Dataset, agent: ActorCritic) -> Scaler:
     """Put the pre-trained encoder into actor and critic -> its scaler: the policy sees the scale the encoder saw."""
     if job.encoder_folder is None:
-        raise CheckpointError("arm ft_pretrained was given no pre-trained encoder; materialize pretrained_encoder first.")
+        raise CheckpointError(
+            "arm ft_pretrained was given no pre-trained encoder; materialize pretrained_encoder first."
+        )
     loaded = load_encoder(job.encoder_folder, expected=dataset.market.schema)
     origin = loaded.config
     if origin.dataset_key != dataset.key or origin.last >= job.train_rows[1]:

@@ -40,7 +40,9 @@ class StudySettings(Settings):
     """What a study does; two studies with equal settings, data, code and seed have one key."""
 
     trials_per_side: int = Field(4, ge=1, description="FT trials, and as many mlp trials")
-    generation: int = Field(8, ge=1, description="trials asked together; the sampler learns from earlier generations only")
+    generation: int = Field(
+        8, ge=1, description="trials asked together; the sampler learns from earlier generations only"
+    )
     space: SearchSpace = SearchSpace()
     seed: int = 7
 
@@ -259,6 +261,7 @@ def _job(
         seed=seed,
         encoder_folder=encoder.folder if pretrained else None,
         encoder_key=encoder.key if pretrained else None,
+        code=agent_code(),
         root=root,
     )
 

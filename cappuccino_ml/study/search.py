@@ -16,17 +16,17 @@ Span = tuple[float, float]
 class SearchSpace(Settings):
     """Ranges and fixed choices of one study. The FT and the mlp arms get the same ranges wherever both have one."""
 
-    learning_rate: Span = (1e-4, 1e-3)
-    net_dimension: tuple[int, int] = (256, 512)
+    learning_rate: Span = (5e-4, 1e-3)
+    net_dimension: tuple[int, int] = (256, 384)
     net_dimension_step: int = 128
     batch_size: tuple[int, ...] = (1024, 2048)
-    gamma: Span = (0.9, 0.98)
+    gamma: Span = (0.9, 0.97)
     gae_lambda: Span = (0.9, 0.99)
-    clip: Span = (0.1, 0.3)
-    entropy: Span = (1e-4, 5e-3)
-    weight_decay: Span = (0.1, 3.0)
-    epochs: tuple[int, int] = (4, 6)
-    lookback: tuple[int, int] = (1, 10)
+    clip: Span = (0.15, 0.3)
+    entropy: Span = (1e-4, 2e-3)
+    weight_decay: Span = (0.5, 5.0)
+    epochs: tuple[int, int] = (3, 5)
+    lookback: tuple[int, int] = (1, 8)
     benchmark: tuple[Literal["none", "equal_weight"], ...] = ("none", "equal_weight")
     ft_d_token: tuple[int, ...] = (16, 32)
     ft_n_blocks: tuple[int, int] = (1, 1)
@@ -40,7 +40,9 @@ class SearchSpace(Settings):
     def sample(self, trial: optuna.Trial, arm: Arm, *, pretrained: EncoderSettings) -> TrainingSettings:
         """Ask `trial` for every parameter that is active in `arm`; a pre-trained encoder fixes its own shape."""
         encoder = self._encoder(trial, arm, pretrained)
-        lookback = encoder.lookback if arm == "ft_pretrained" and encoder else trial.suggest_int("lookback", *self.lookback)
+        lookback = (
+            encoder.lookback if arm == "ft_pretrained" and encoder else trial.suggest_int("lookback", *self.lookback)
+        )
         if encoder is not None:
             encoder = encoder.model_copy(update={"lookback": lookback})
         agent = AgentSettings(

@@ -46,7 +46,7 @@ class Splits(Settings):
 
 
 def make_splits(rows: int, settings: SplitSettings) -> Splits:
-    """Divide `rows` bars; the first `memory_bars` and the window before the first decision are never decided on.
+    """Divide `rows` bars; the warm-up and the window before the first decision are never decided on.
 
     Raises:
         DataError: too few rows for the shortest fold to train on.
@@ -55,7 +55,7 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     paper = (rows - 1 - settings.paper_bars, rows - 1)
     holdout_last = paper[0] - gap
     holdout = (holdout_last - int(rows * settings.holdout_share), holdout_last)
-    development = (gap, holdout[0] - gap)
+    development = (max(gap, WARM_UP_BARS + settings.max_lookback), holdout[0] - gap)
     # Equal test blocks over the later half: every fold trains on at least as many rows as it is tested on.
     block = (development[1] - development[0]) // (2 * settings.folds)
     if block <= gap:
@@ -68,6 +68,4 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     for index in range(settings.folds):
         test_first = development[1] - (settings.folds - index) * block
         folds.append(Fold(train=(development[0], test_first - gap), test=(test_first, test_first + block)))
-    return Splits(
-        rows=rows, gap=gap, folds=tuple(folds), development=development, holdout=holdout, paper=paper
-    )
+    return Splits(rows=rows, gap=gap, folds=tuple(folds), development=development, holdout=holdout, paper=paper)

@@ -18,9 +18,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def run_jobs(
-    function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
-) -> Iterator[tuple[Job, Result]]:
+def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int) -> Iterator[tuple[Job, Result]]:
     """Run `function` over `jobs` -> (job, result) as they finish. An exception in a job is raised here.
 
     With one worker the jobs run in this process, on one torch thread, in order: the results are the same bytes.

@@ -5,7 +5,15 @@ from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, shar
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.power import Power, holdout_power
-from cappuccino_ml.verdict.validation import Finalist, Finding, Row, ValidationReport, load_report, store_report, validate
+from cappuccino_ml.verdict.validation import (
+    Finalist,
+    Finding,
+    Row,
+    ValidationReport,
+    load_report,
+    store_report,
+    validate,
+)
 
 __all__ = [
     "Clause",

@@ -114,7 +114,12 @@ def validate(
         seed=seed,
         settings=gate,
     )
-    stress = {"as judged": name, "no costs": f"{name}@free", "double costs": f"{name}@dearer", "one bar later": f"{name}@late"}
+    stress = {
+        "as judged": name,
+        "no costs": f"{name}@free",
+        "double costs": f"{name}@dearer",
+        "one bar later": f"{name}@late",
+    }
     report = ValidationReport(
         study_key=study.key,
         dataset_key=dataset.key,
@@ -127,7 +132,10 @@ def validate(
         verdict=verdict,
         reading=reading,
         rows=tuple(_row(policy, columns, per_year, seed) for policy in columns if not set("@#") & set(policy)),
-        stress={title: summary(returns=columns[column], bars_per_year=per_year).annual_sharpe for title, column in stress.items()},
+        stress={
+            title: summary(returns=columns[column], bars_per_year=per_year).annual_sharpe
+            for title, column in stress.items()
+        },
         ft_against_mlp=_ft_against_mlp(finalists, columns, per_year, seed),
     )
     return report, frame
@@ -198,9 +206,7 @@ def _equal_weight(dataset: Dataset, actor: Actor, rows: tuple[int, int], *, cost
 
 
 def _times(costs: Costs, factor: float) -> Costs:
-    return costs.model_copy(
-        update={"fee_bps": costs.fee_bps * factor, "slippage_bps": costs.slippage_bps * factor}
-    )
+    return costs.model_copy(update={"fee_bps": costs.fee_bps * factor, "slippage_bps": costs.slippage_bps * factor})
 
 
 def _row(

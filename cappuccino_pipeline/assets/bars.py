@@ -5,7 +5,7 @@ import dagster as dg
 from cappuccino_ml.bars import audit_bars as audit
 from cappuccino_ml.bars import ingest_month
 from cappuccino_ml.core import code_version
-from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, table_metadata
+from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino
 
@@ -37,6 +37,8 @@ def ohlcv_bars(
     Asks the source only for what a month lacks. Late revisions replace a bar and are counted; the bar that is still
     forming is never stored. Running it again changes nothing.
     """
+    from cappuccino_ml.reports import pictures  # noqa: PLC0415
+
     universe, table = cappuccino.configuration.universe, cappuccino.bars
     for month in context.partition_keys:
         facts = ingest_month(
@@ -45,8 +47,16 @@ def ohlcv_bars(
         row_count = {"dagster/row_count": table.partitions[month].rows} if month in table.partitions else {}
         context.add_asset_metadata({**facts, **row_count}, partition_key=month)
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
+    label = cappuccino.source.label
+    drawn = pictures.coverage(
+        panel=cappuccino.panel(), label=label, path=cappuccino.configuration.reports_root / "coverage.png"
+    )
     return dg.MaterializeResult(
-        metadata={**table_metadata(table, label=cappuccino.source.label), "dagster/column_schema": schema}
+        metadata={
+            **table_metadata(table, label=label),
+            "dagster/column_schema": schema,
+            "coverage": picture(drawn),
+        }
     )
 
 

@@ -3,10 +3,11 @@
 import dagster as dg
 
 from cappuccino_ml.core import code_version
+from cappuccino_ml.features import MarketTable
 from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
 from cappuccino_pipeline.feature_months import features_of_month
-from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, table_metadata
+from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino
 
@@ -36,6 +37,8 @@ def indicators(
 
     A month is computed from its own bars and a fixed stretch before it: alone or in a backfill, the same comes out.
     """
+    from cappuccino_ml.reports import pictures  # noqa: PLC0415
+
     table = cappuccino.features
     with table.lock():
         for month in context.partition_keys:
@@ -45,8 +48,18 @@ def indicators(
             facts = {"written": written, "dagster/row_count": table.partitions[month].rows}
             context.add_asset_metadata(facts, partition_key=month)
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
+    label = cappuccino.source.label
+    drawn = pictures.feature_distributions(
+        market=MarketTable.from_panel(cappuccino.panel()),
+        label=label,
+        path=cappuccino.configuration.reports_root / "feature_distributions.png",
+    )
     return dg.MaterializeResult(
-        metadata={**table_metadata(table, label=cappuccino.source.label), "dagster/column_schema": schema}
+        metadata={
+            **table_metadata(table, label=label),
+            "dagster/column_schema": schema,
+            "distributions": picture(drawn),
+        }
     )
 
 

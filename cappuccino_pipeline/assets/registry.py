@@ -32,7 +32,7 @@ def promoted_model(
     report = load_report(cappuccino.current.folder("validation_report"))
     study = load_study(cappuccino.current.folder("optuna_study"))
     finalist = cappuccino.finalists(study, dataset)[report.candidate]
-    card = card_of(report=report, finalist=finalist, dataset=dataset, dagster_run_id=context.run_id)
+    card = card_of(report=report, finalist=finalist, dataset=dataset, dagster_run_id=context.run.run_id)
     version = cappuccino.registry.register(finalist.folder, card=card)
     promoted = promote_if_won(cappuccino.registry, version=version, verdict_outcome=report.verdict.outcome)
     facts = cappuccino.registry.facts(version)

@@ -29,14 +29,12 @@ def paper_trader_deployment(
         universe=cappuccino.configuration.universe,
         record=cappuccino.configuration.deployment_record,
         into=cappuccino.configuration.models_root / cappuccino.configuration.market,
-        who=f"dagster run {context.run_id}",
+        who=f"dagster run {context.run.run_id}",
         clock=cappuccino.clock,
     )
     context.log.info(cappuccino.say(outcome.sentence))
     deployed = outcome.deployment.model_dump(mode="json") if outcome.deployment else {}
-    return dg.MaterializeResult(
-        metadata={"status": outcome.sentence, "deployment": dg.MetadataValue.json(deployed)}
-    )
+    return dg.MaterializeResult(metadata={"status": outcome.sentence, "deployment": dg.MetadataValue.json(deployed)})
 
 
 @dg.asset(
@@ -74,7 +72,9 @@ def paper_trading_report(
     )
     cappuccino.current.point("paper_trading_report", folder)
     facts = report.comparison
-    context.log.info(cappuccino.say(f"{label}: {facts.fills} fills, orders equal to the backtest: {facts.orders_equal}"))
+    context.log.info(
+        cappuccino.say(f"{label}: {facts.fills} fills, orders equal to the backtest: {facts.orders_equal}")
+    )
     drawn = pictures.session(
         equity=pd.read_parquet(folder / "equity.parquet"),
         report=report,

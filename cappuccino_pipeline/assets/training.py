@@ -1,7 +1,5 @@
 """The training stage: a frozen data set, and the encoders pre-trained on its training rows."""
 
-
-
 import dagster as dg
 
 from cappuccino_ml.core import code_version
@@ -38,7 +36,10 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
     splits = dataset.splits
     spans = [(f"fold {i} {part}", span) for i, fold in enumerate(splits.folds) for part, span in fold]
     spans += [("development", splits.development), ("holdout", splits.holdout), ("paper window", splits.paper)]
-    rows = [[name, f"{dataset.time(a):%Y-%m-%d %H:%M}", f"{dataset.time(b):%Y-%m-%d %H:%M}", b - a] for name, (a, b) in spans]
+    rows = [
+        [name, f"{dataset.time(a):%Y-%m-%d %H:%M}", f"{dataset.time(b):%Y-%m-%d %H:%M}", b - a]
+        for name, (a, b) in spans
+    ]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(dataset.key),
         metadata={
@@ -71,7 +72,7 @@ def pretrained_encoder(
     """
     from cappuccino_ml.encoder import read_history  # noqa: PLC0415
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.study import encoder_jobs, fit_encoder, run_jobs  # noqa: PLC0415
+    from cappuccino_ml.study import DEPLOYMENT, encoder_jobs, fit_encoder, run_jobs, where_it_looks  # noqa: PLC0415
 
     dataset = cappuccino.dataset
     jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=cappuccino.configuration.encoders_root)
@@ -86,6 +87,13 @@ def pretrained_encoder(
         label=dataset.config.label,
         path=cappuccino.configuration.reports_root / "pretraining.png",
     )
+    attention = pictures.attention(
+        weights=where_it_looks(jobs[DEPLOYMENT], dataset),
+        tickers=dataset.market.schema.tickers,
+        features=dataset.market.schema.features,
+        label=dataset.config.label,
+        path=cappuccino.configuration.reports_root / "attention.png",
+    )
     methods = list(next(iter(skills.values())).r2)
     rows = [[name, *(f"{skill.r2[method]:.3f}" for method in methods)] for name, skill in skills.items()]
     return dg.MaterializeResult(
@@ -93,8 +101,7 @@ def pretrained_encoder(
             "source": dataset.config.label,
             "masked_r2": markdown_table(["encoder", *methods], rows),
             "curves": picture(drawn),
+            "attention": picture(attention),
             "folders": dg.MetadataValue.json({name: str(job.folder) for name, job in jobs.items()}),
         }
     )
-
-

@@ -67,9 +67,7 @@ def test_computing_the_cls_row_alone_is_exact(batch: Tensor, mask: Tensor, n_blo
     encoder = make_encoder(TINY.model_copy(update={"n_blocks": n_blocks}))
     whole = encoder.tokens(batch, mask)
     torch.testing.assert_close(encoder.tokens(batch, mask, rows=1), whole[:, :1], atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(
-        encoder(batch), encoder.encode_cls(encoder.tokens(batch)[:, 0]), atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(encoder(batch), encoder.encode_cls(encoder.tokens(batch)[:, 0]), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("poison", [1e9, float("nan"), float("inf")])
@@ -118,7 +116,7 @@ def test_dropout_is_off_in_eval_and_on_in_training(batch: Tensor):
 
 
 def test_another_shape_of_window_is_refused(batch: Tensor):
-    with pytest.raises(ValueError, match="the tokenizer was built for"):
+    with pytest.raises(ValueError, match="tokenizer was built"):
         make_encoder()(batch[:, 1:])
 
 

@@ -56,7 +56,7 @@ def test_buy_and_hold_earns_the_index_less_one_fee(make_market):
 
 
 def test_a_random_agent_loses_its_turnover_times_the_fee_on_a_driftless_market(make_market):
-    market = make_market(seed=3, bars=4000, volatility=0.002, gap=0.0, filled=0.0)
+    market = make_market(seed=3, bars=2000, volatility=0.002, gap=0.0, filled=0.0)
     random = np.random.default_rng(0)
     result = run(
         market, lambda t, _: random.uniform(-1, 1, 3), guards=Guards(max_drawdown=0.99), costs=Costs(fee_bps=5)

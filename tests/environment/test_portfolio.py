@@ -55,7 +55,7 @@ def wish(*action: float) -> Tensor:
     return torch.tensor([action], dtype=torch.float64)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(actions=any_actions, guards=any_guards, costs=any_costs, seed=st.integers(0, 9))
 def test_defect_12_cash_never_negative_and_weights_never_above_one(make_market, actions, guards, costs, seed):
     opens, closes, tradable = tensors(make_market(seed=seed, volatility=0.1, gap=0.1))
@@ -71,7 +71,7 @@ def test_defect_12_cash_never_negative_and_weights_never_above_one(make_market, 
         assert weights.sum() <= 1 + 1e-12
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(actions=any_actions, guards=any_guards, costs=any_costs, seed=st.integers(0, 9))
 def test_equity_changes_only_by_prices_fees_and_slippage(make_market, actions, guards, costs, seed):
     opens, closes, tradable = tensors(make_market(seed=seed))
@@ -132,7 +132,7 @@ def scalar_step(
     return cash, [u - s + b for u, s, b in zip(units, sells, bought, strict=True)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(actions=plain_actions, seed=st.integers(0, 9), max_step=st.sampled_from([0.1, 0.7]))
 def test_a_scalar_decimal_twin_agrees_to_1e_9(make_market, actions, seed, max_step):
     market = make_market(seed=seed)
@@ -150,7 +150,7 @@ def test_a_scalar_decimal_twin_agrees_to_1e_9(make_market, actions, seed, max_st
         assert float(account.cash[0]) == pytest.approx(float(cash), rel=1e-9, abs=1e-6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(actions=plain_actions, order=st.permutations(range(3)), seed=st.integers(0, 9))
 def test_permuting_tickers_permutes_results(make_market, actions, order, seed):
     prices = tensors(make_market(seed=seed))

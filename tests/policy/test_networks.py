@@ -62,13 +62,13 @@ def test_defect_19_encoder_enabled_is_really_in_actor_and_critic(make_agent, mar
             continue  # only a masked entry reads it, and PPO masks none
         action, value = outputs()
         with torch.no_grad():
-            parameter += 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)), alpha=0.5)
         moved_action, moved_value = outputs()
         assert not torch.equal(action, moved_action), name
         assert torch.equal(value, moved_value) is not share, name
     for parameter in agent.critic_encoder.parameters():
         with torch.no_grad():
-            parameter *= 1.3
+            parameter.mul_(1.3)
     assert not torch.equal(value, outputs()[1])
 
 
@@ -120,7 +120,7 @@ def test_an_untrained_policy_holds(make_agent, market, entries, arm):
 
 def test_books_at_one_moment_are_told_apart_by_what_they_hold(make_agent, market, entries):
     agent = make_agent(features=3)
-    actor_z, critic_z = agent.encode(market, ROWS)
+    _, critic_z = agent.encode(market, ROWS)
     whole = agent.value(critic_z, entries)
     assert whole.shape == (6, 4, 2)
     assert whole.std(1).min() > 0

@@ -33,7 +33,7 @@ def trained(planted, agent, *, seed=0, settings=SHORT, env=None):
 def test_two_trainings_with_one_seed_give_the_same_bytes_and_another_seed_others(make_planted, make_agent, arm):
     planted = make_planted()
     one, history = trained(planted, make_agent(arm), seed=1)
-    np.random.seed(99)  # noqa: NPY002 - the global streams must not matter
+    np.random.seed(99)  # the global streams must not matter
     torch.manual_seed(99)
     python_random.seed(99)
     two, same_history = trained(planted, make_agent(arm), seed=1)
@@ -58,12 +58,12 @@ def test_fine_tuning_changes_the_encoders_weights_and_freezing_does_not(make_pla
         assert "log_std" in changed
 
 
-def test_training_with_a_frozen_table_equals_training_with_fresh_encodings(make_planted, make_agent, monkeypatch):
+def test_training_with_a_frozen_table_equals_training_with_fresh_encodings(make_planted, make_agent):
     planted = make_planted()
     table, _ = trained(planted, make_agent("ft_pretrained", freeze_encoder=True))
     fresh_agent = make_agent("ft_pretrained", freeze_encoder=True)
-    fresh = fresh_agent.settings.model_copy(update={"freeze_encoder": False})
-    fresh_agent.settings = fresh  # its parameters stay frozen; only the table is off
+    # Its parameters stay frozen; only the table is off.
+    fresh_agent.settings = fresh_agent.settings.model_copy(update={"freeze_encoder": False})
     trained(planted, fresh_agent)
     for (name, one), other in zip(table.named_parameters(), fresh_agent.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4, msg=name)
@@ -136,7 +136,7 @@ def test_a_learning_rate_that_breaks_the_policy_is_a_clear_error(make_planted, m
 
 def test_a_first_window_that_would_start_before_the_data_is_refused(make_planted, make_agent):
     planted = make_planted()
-    with pytest.raises(CappuccinoError, match="training from row 1 has no 3 bars behind it"):
+    with pytest.raises(CappuccinoError, match="row 1, the first of training, has no 3 bars up to it"):
         trained(planted, make_agent(), env=planted.env(first=1))
 
 
@@ -144,5 +144,42 @@ def test_a_first_window_that_would_start_before_the_data_is_refused(make_planted
 def test_prices_that_stand_still_or_are_not_numbers_are_refused(make_planted, make_agent, value):
     planted = make_planted()
     planted.price[:] = 100.0 + value
-    with pytest.raises(CappuccinoError, match="the volatility of rows 5 to 395 is (0.0|nan)"):
+    with pytest.raises(CappuccinoError, match=r"the volatility of rows 5 to 395 is (0\.0|nan); check their prices"):
         trained(planted, make_agent(), env=planted.env())
+
+
+@pytest.mark.parametrize("name", sorted(PPOSettings.model_fields))
+def test_every_training_parameter_is_read(make_planted, make_agent, name):
+    settings = SHORT.model_copy(update={"max_kl": 1.0, "max_grad_norm": 0.1})
+    value = getattr(settings, name)
+    other = (not value) if isinstance(value, bool) else value * 2 if isinstance(value, int) else value / 2 or 0.1
+    other = 1e-6 if name == "max_kl" else other
+    changed = PPOSettings.model_validate(settings.model_copy(update={name: other}).model_dump())
+    planted = make_planted()
+    runs = [bytes_of(trained(planted, make_agent("ft_scratch"), settings=s)[0]) for s in (settings, changed)]
+    assert runs[0] != runs[1]
+
+
+def test_dropout_is_off_in_training_whatever_mode_the_agent_came_in(make_planted, make_agent):
+    planted = make_planted()
+    evaluating, training = make_agent("ft_scratch"), make_agent("ft_scratch").train()
+    assert training.actor_encoder.settings.dropout > 0
+    assert bytes_of(trained(planted, evaluating)[0]) == bytes_of(trained(planted, training)[0])
+
+
+def test_learning_rates_fall_to_zero_along_the_steps_and_the_encoders_is_its_share(
+    make_planted, make_agent, monkeypatch
+):
+    seen, step = [], torch.optim.AdamW.step
+
+    def recorder(self, *args, **kwargs):
+        seen.append([group["lr"] for group in self.param_groups])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorder)
+    settings = SHORT.model_copy(update={"steps": 4 * 96, "epochs": 1, "batch_size": 96, "learning_rate": 4e-3})
+    trained(make_planted(), make_agent("ft_scratch"), settings=settings)
+    np.testing.assert_allclose([head for head, _ in seen], [4e-3, 3e-3, 2e-3, 1e-3])
+    np.testing.assert_allclose(
+        [encoder for _, encoder in seen], settings.encoder_learning_rate_ratio * np.array([4e-3, 3e-3, 2e-3, 1e-3])
+    )

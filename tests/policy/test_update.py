@@ -60,7 +60,7 @@ def test_encoding_a_moment_once_equals_encoding_every_sample(make_planted, make_
     encodings, rollout = rollout_of(planted, agent)
     with torch.no_grad():  # away from ratio 1, so that the clip and the density count
         for parameter in agent.parameters():
-            parameter += 0.03 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.03)
     losses, backward = [], torch.Tensor.backward
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: (losses.append(self.detach()), backward(self)))
     recorder = Recorder(agent)

@@ -1,0 +1,1 @@
+"""One module per claim; `python -m benchmarks.<name>` prints a table and, as its last line, one JSON object."""

@@ -1,0 +1,212 @@
+"""The sections of the final page on what it was worth: baselines, verdict, registry, paper session, where to look."""
+
+from cappuccino_ml.reports.blocks import Block, Facts, Link, Points, Section, Table, Text, Tone
+from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.sections import finalist_label, pictures_of
+from cappuccino_ml.reports.style import is_simulated
+from cappuccino_ml.reports.words import NOTHING, day, interval, plain, policy_name, share, signed, whole
+from cappuccino_ml.trading.report import MAX_GAP_BPS_PER_TURNOVER, MIN_FILLS
+from cappuccino_ml.verdict import Clause
+
+_TONES: dict[str, Tone] = {
+    "win": "good",
+    "inconclusive": "warning",
+    "reject": "bad",
+    "go": "good",
+    "extend": "warning",
+    "no-go": "bad",
+}
+
+
+def tone_of(word: str) -> Tone:
+    """How a verdict or recommendation is coloured."""
+    return _TONES[word]
+
+
+def baselines(findings: Findings) -> Section:
+    """Every policy on the holdout, and the candidate under stress."""
+    validation = findings.validation
+    ordered = sorted(validation.rows, key=lambda row: -row.performance.annual_sharpe)
+    rows = [
+        [
+            finalist_label(findings, row.name),
+            signed(row.performance.annual_sharpe),
+            interval(row.interval),
+            share(row.performance.total_return),
+            share(row.performance.max_drawdown, sign=False),
+            share(row.performance.exposure, sign=False),
+            share(row.performance.turnover_per_day, sign=False),
+        ]
+        for row in ordered
+    ]
+    strong = frozenset(index for index, row in enumerate(ordered) if row.name == validation.candidate)
+    costs = next(t for t in findings.study.trials if t.number == validation.candidate_trial).training.costs
+    return Section(
+        "Holdout: beside the baselines",
+        [
+            Table(
+                ["policy", "Sharpe", "95% interval", "return", "drawdown", "invested", "turnover/day"],
+                rows,
+                strong=strong,
+                caption=f"Net of {costs.fee_bps:g} bps fee and {costs.slippage_bps:g} bps slippage per side, over "
+                f"{whole(validation.reading.bars)} bars, {day(validation.reading.first)} to "
+                f"{day(validation.reading.last)}. Sharpe: a year. Drawdown, invested, turnover: share of equity.",
+            ),
+            Table(
+                ["the candidate under stress", "Sharpe a year"],
+                [[name, signed(value)] for name, value in validation.stress.items()],
+            ),
+            *pictures_of(findings, "equity", "intervals"),
+        ],
+    )
+
+
+def verdict(findings: Findings) -> Section:
+    """Outcome, reasons, clause by clause, and what this holdout could have shown at all."""
+    judged, reading = findings.validation.verdict, findings.validation.reading
+    blocks: list[Block] = [
+        Text(f"{judged.outcome.upper()}: {headline(findings)}", tone_of(judged.outcome)),
+        Points(judged.reasons),
+        Table(
+            ["clause", "what", "value", "limit", "passed", "margin"],
+            [_clause(clause) for clause in judged.clauses],
+            left=frozenset({0, 1, 4, 5}),
+            caption="A win needs clauses b, c and d. " + _missing(judged.clauses_missing),
+        ),
+        Text(f"What this holdout could show: {judged.power.sentence}"),
+        Text(freshness(findings)),
+        Text(
+            f"{whole(reading.trials)} trials of this study completed; {whole(reading.trials_so_far)} over all studies "
+            "that have read a holdout of these bars. The verdict makes no correction for their number.",
+            "quiet",
+        ),
+    ]
+    if judged.outcome == "inconclusive" and not is_simulated(findings.label):
+        error = judged.power.standard_error
+        blocks.append(
+            Text(
+                "On real bars this is the expected and proper answer: the standard error of an annual Sharpe over "
+                f"{whole(judged.bars)} bars is {plain(error)}, so all but very large differences stay unseen.",
+                "warning",
+            )
+        )
+    return Section("Verdict", blocks)
+
+
+def headline(findings: Findings) -> str:
+    """The verdict in one sentence."""
+    validation = findings.validation
+    name = finalist_label(findings, validation.candidate)
+    rival = policy_name(validation.verdict.incumbent)
+    if validation.verdict.outcome == "win":
+        return f"{name} beats {rival} on this holdout, net of costs, by clauses b, c and d."
+    if validation.verdict.outcome == "reject":
+        return f"{name} is not to trade."
+    return f"{name} is neither shown to be better than {rival} nor bad enough to reject."
+
+
+def freshness(findings: Findings) -> str:
+    """Whether anyone had read these bars before."""
+    reading = findings.validation.reading
+    span = f"{day(reading.first)} to {day(reading.last)}"
+    if reading.fresh:
+        return f"The holdout ({span}) was fresh: no earlier study had read any of its bars."
+    return (
+        f"The holdout ({span}) was not fresh: {len(reading.earlier_studies)} earlier "
+        f"{'study' if len(reading.earlier_studies) == 1 else 'studies'} had read parts of it; "
+        f"{whole(reading.fresh_bars)} of {whole(reading.bars)} bars were new. Trust it less."
+    )
+
+
+def registry(findings: Findings) -> Section:
+    """Version, aliases and what followed from them."""
+    aliases = ", ".join(f"{alias} is version {version}" for alias, version in findings.aliases.items() if version)
+    version = f"version {findings.version}" if findings.version else "nothing was registered"
+    blocks: list[Block] = [Facts([("model", version), ("aliases", aliases or "none set"), ("sensor", findings.sensor)])]
+    if findings.mlflow_url:
+        blocks.append(Link("MLflow run", findings.mlflow_url))
+    return Section("Registry", blocks)
+
+
+def session(findings: Findings) -> Section:
+    """The paper session beside the backtest of the same bars."""
+    report, facts = findings.session, findings.session.comparison
+    blocks: list[Block] = []
+    if is_rehearsal(findings):
+        blocks.append(
+            Text(
+                "REHEARSAL: no model is deployed, so the newest registered one went through the trader to test the "
+                "trader. Its result recommends no model.",
+                "warning",
+            )
+        )
+    equal = "yes" if facts.orders_equal else f"no: {facts.differing_bars} of {whole(facts.bars)} bars differ"
+    rows = [
+        ("session", f"{report.label} on {findings.label} bars and the simulated broker, fills at the next open"),
+        ("model", f"version {report.model_version} ({report.model_key})"),
+        ("range", f"{report.first.replace('T', ' ')}Z to {report.last.replace('T', ' ')}Z, {whole(facts.bars)} bars"),
+        ("orders equal to the backtest's", equal),
+        ("fills", f"{whole(facts.fills)} (backtest {whole(facts.backtest_fills)}, at least {MIN_FILLS} needed)"),
+        (
+            "return",
+            f"{share(facts.total_return)}, {signed(1e4 * facts.return_gap)} bps against the backtest, "
+            f"turnover {plain(facts.turnover)} x equity",
+        ),
+        (
+            "gap per unit of turnover",
+            f"{signed(facts.gap_bps_per_turnover)} bps (limit {MAX_GAP_BPS_PER_TURNOVER:g} either way)",
+        ),
+        ("largest drawdown", share(facts.max_drawdown, sign=False)),
+        (
+            "Sharpe a year",
+            f"{signed(facts.sharpe)}, standard error {plain(facts.sharpe_error)} (backtest "
+            f"{signed(facts.backtest_sharpe)})",
+        ),
+    ]
+    if facts.first_difference:
+        rows.append(("first difference", facts.first_difference))
+    blocks.append(Facts(rows))
+    reasons = "; ".join(facts.reasons) or "orders, return gap and number of fills are within their limits"
+    about = ", for the trader only" if is_rehearsal(findings) else ""
+    blocks.append(Text(f"{facts.recommendation.upper()}{about}: {reasons}.", tone_of(facts.recommendation)))
+    title = "REHEARSAL of a paper session" if is_rehearsal(findings) else "Paper session"
+    return Section(title, [*blocks, *pictures_of(findings, "session")])
+
+
+def is_rehearsal(findings: Findings) -> bool:
+    """Whether the session was held without a deployed model."""
+    return findings.session.label.upper() == "REHEARSAL"
+
+
+def where_to_look(findings: Findings) -> Section:
+    """Pages and folders."""
+    folders = sorted({str(path.parent) for path in findings.pictures.values()})
+    return Section(
+        "Where to look",
+        [
+            Facts(
+                [
+                    ("Dagster and MLflow", "make ui"),
+                    ("this page", str(findings.page)),
+                    ("pictures", ", ".join(folders) or "none were drawn"),
+                    ("lake", str(findings.lake_folder)),
+                    ("everything else", str(findings.state_folder)),
+                ]
+            )
+        ],
+    )
+
+
+def _clause(clause: Clause) -> list[str]:
+    passed = {None: "not evaluated", True: "yes", False: "NO"}[clause.passed]
+    # The margin's brackets repeat value and limit, which have columns of their own here.
+    margin = clause.margin.split(" (")[0].removeprefix("not evaluated: ")
+    limit = NOTHING if clause.limit is None else f"{'<=' if clause.name == 'd' else '>'} {plain(clause.limit, 3)}"
+    return [clause.name, clause.description, plain(clause.value, 3), limit, passed, margin]
+
+
+def _missing(names: tuple[str, ...]) -> str:
+    if not names:
+        return "All clauses were evaluated."
+    listed = ", ".join(names)
+    return f"Clause {listed} is not evaluated yet and does not block: no one has checked it."

@@ -1,0 +1,17 @@
+"""Every picture of the pipeline by name; each writes one PNG below 50 kB that names the source of its bars."""
+
+from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_distributions
+from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session
+from cappuccino_ml.reports.pictures_of_training import learning_curves, pretraining, study_history
+
+__all__ = [
+    "attention",
+    "coverage",
+    "equity",
+    "feature_distributions",
+    "intervals",
+    "learning_curves",
+    "pretraining",
+    "session",
+    "study_history",
+]

@@ -1,0 +1,145 @@
+"""Pictures of what came of it: equity on the holdout, Sharpe ratios with their intervals, the paper session."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cappuccino_ml.reports.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PALETTE,
+    PINK,
+    SKY,
+    VERMILION,
+    canvas,
+    line_of_time,
+)
+from cappuccino_ml.reports.words import interval, policy_name, share, signed
+from cappuccino_ml.trading.session import SessionReport
+from cappuccino_ml.verdict import ValidationReport
+
+_FINALISTS = ("ft", "mlp", "champion")
+_COLOURS = {
+    "ft": BLUE,
+    "mlp": ORANGE,
+    "champion": VERMILION,
+    "equal_weight": GREEN,
+    "buy_and_hold": PINK,
+    "bitcoin": "#7F6A00",
+    "ridge": SKY,
+    "momentum": "#5A4FCF",
+    "inverse_volatility": "#7A7A7A",
+    "random": "#B8B8B8",
+    "cash": INK,
+}
+_MAX_POINTS = 500
+
+
+def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path) -> Path:
+    """Growth of 1 on the holdout, net of costs, and the candidate's drawdown beside its rivals'.
+
+    Args:
+        frame: net returns per bar, index open times, a column per policy; columns with `@` or `#` are left out.
+        candidate: its column, drawn bold.
+        label: source of the bars.
+        path: PNG file.
+
+    Raises:
+        ValueError: the frame has no such column.
+    """
+    policies = [str(name) for name in frame.columns if not set("@#") & set(str(name))]
+    if candidate not in policies:
+        raise ValueError(f"the holdout has no policy {candidate!r}; its policies are {', '.join(policies)}")
+    growth = (1.0 + frame[policies]).cumprod()
+    fall = growth / growth.cummax().clip(lower=1.0) - 1.0
+    step = max(1, len(frame) // _MAX_POINTS)
+    times = frame.index.to_numpy()
+    bold = [name for name in _FINALISTS if name in policies]
+    bold = [candidate, *(name for name in bold if name != candidate)]
+    end = {name: float(growth[name].to_numpy(dtype=np.float64)[-1]) for name in policies}
+    order = sorted(policies, key=lambda name: -end[name])
+    title = f"Holdout, net of costs: {len(frame):,} bars"
+    with canvas(path=path, label=label, title=title, rows=2, height=4.8, ratios=(2.6, 1), share_x=True) as (up, down):
+        for index, name in enumerate(order):
+            width = 2.6 if name == candidate else 1.7 if name in bold else 0.8
+            up.plot(
+                times[::step],
+                growth[name].to_numpy()[::step],
+                color=_COLOURS.get(name, PALETTE[index % len(PALETTE)]),
+                lw=width,
+                ls="--" if name in ("cash", "random") else "-",
+                zorder=5 if name == candidate else 3 if name in bold else 2,
+                label=f"{policy_name(name)} {share(end[name] - 1.0)}",
+            )
+        up.set_ylabel("equity / start")
+        legend = up.legend(loc="center left", bbox_to_anchor=(1.0, 0.4), title="total return", title_fontsize=8)
+        legend.get_texts()[order.index(candidate)].set_fontweight("bold")
+        for name in bold:
+            lost = 100 * fall[name].to_numpy()[::step]
+            down.plot(times[::step], lost, color=_COLOURS[name], lw=2 if name == candidate else 1)
+            if name == candidate:
+                down.fill_between(times[::step], lost, 0, color=_COLOURS[name], alpha=0.15, lw=0)
+        down.set_ylabel("drawdown, %")
+        line_of_time(down)
+    return path
+
+
+def intervals(*, report: ValidationReport, path: Path) -> Path:
+    """Annual net Sharpe of every policy on the holdout with its 95% interval, best on top."""
+    rows = sorted(report.rows, key=lambda row: row.performance.annual_sharpe)
+    bars = report.rows[0].performance.bars
+    title = f"Net Sharpe a year on {bars:,} holdout bars, with 95% intervals"
+    with canvas(path=path, label=report.label, title=title, height=0.3 * len(rows) + 1.3) as (ax,):
+        ax.axvline(0, color=INK, lw=0.9)
+        for place, row in enumerate(rows):
+            value = row.performance.annual_sharpe
+            mine = row.name == report.candidate
+            colour = BLUE if mine else ORANGE if row.name in _FINALISTS else FAINT
+            if row.interval is not None:
+                ax.hlines(place, *row.interval, color=colour, lw=3.2 if mine else 1.8)
+                note = f"{signed(value)}  ({interval(row.interval)})"
+            else:
+                note = f"{signed(value)}  (no interval)"
+            ax.scatter(value, place, color=colour, s=44 if mine else 24, zorder=3)
+            ax.annotate(
+                note, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
+                fontweight="bold" if mine else "normal",
+            )  # fmt: skip
+        names = [policy_name(row.name) + (" (candidate)" if row.name == report.candidate else "") for row in rows]
+        ax.set_yticks(range(len(rows)), names)
+        ax.set_xlabel("annual Sharpe, net of costs")
+        ax.grid(visible=False, axis="y")
+    return path
+
+
+def session(*, equity: pd.DataFrame, report: SessionReport, label: str, path: Path) -> Path:
+    """Equity of the trader and of the backtest of the same bars, and the gap between the two in bps of the start.
+
+    Args:
+        equity: columns `timestamp`, `trader`, `backtest`.
+        report: the session's.
+        label: source of the bars.
+        path: PNG file.
+    """
+    times = equity["timestamp"].to_numpy()
+    trader, backtest = equity["trader"].to_numpy(dtype=np.float64), equity["backtest"].to_numpy(dtype=np.float64)
+    facts = report.comparison
+    title = f"{report.label}: {facts.bars:,} bars, {facts.fills} fills, {facts.recommendation}"
+    with canvas(path=path, label=label, title=title, rows=2, height=3.8, ratios=(2.4, 1), share_x=True) as (top, low):
+        top.plot(times, backtest / backtest[0], color=ORANGE, lw=3.4, label="backtest of the same bars")
+        top.plot(times, trader / trader[0], color=BLUE, lw=1.3, label="trader")
+        top.set_ylabel("equity / start")
+        top.legend(loc="best")
+        gap = 1e4 * (trader / trader[0] - backtest / backtest[0])
+        low.plot(times, gap, color=INK, lw=1)
+        low.axhline(0, color=FAINT, lw=0.8)
+        # A rounding error must not fill the panel as if it were a gap.
+        reach = max(0.1, 1.2 * float(np.abs(gap).max()))
+        low.set_ylim(-reach, reach)
+        low.set_ylabel("gap, bps")
+        line_of_time(low)
+    return path

@@ -1,0 +1,218 @@
+"""The sections of the final page before the judgement, in the order of the way of the data: bars to trials."""
+
+from datetime import datetime
+
+from cappuccino_ml.reports.blocks import Block, Facts, Picture, Section, Table, Text
+from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.words import day, interval, policy_name, signed, whole
+from cappuccino_ml.study import Span, TrialResult
+from cappuccino_ml.verdict import Row
+
+_CAPTIONS = {
+    "coverage": "Prices over their first close (log scale); marks below are bars that were missing and filled in.",
+    "feature_distributions": "Each feature per ticker: white dot median, thick line middle half, thin line 1st to 99th "
+    "percentile.",
+    "pretraining": "Loss while pre-training, and the variance of hidden entries that each predictor explains.",
+    "attention": "Attention of the encoder, as a multiple of an even share. It does not show what changes a decision.",
+    "study_history": "Each large dot is a trial (mean over folds), each small one a fold.",
+    "learning_curves": "Reward of the exploring policy on its own training rows: it shows learning, not worth.",
+    "equity": "Growth of 1 on the holdout, net of costs, and drawdown.",
+    "intervals": "Net Sharpe a year on the holdout with its 95% interval.",
+    "session": "The trader's equity on top of the backtest's, and the gap between the two.",
+}
+_ARMS = ("mlp", "ft_scratch", "ft_pretrained")
+
+
+def pictures_of(findings: Findings, *names: str) -> list[Block]:
+    """Those of the named pictures that were drawn."""
+    return [Picture(findings.pictures[name], _CAPTIONS[name]) for name in names if name in findings.pictures]
+
+
+def row_of(findings: Findings, name: str) -> Row | None:
+    """A policy's row on the holdout."""
+    return next((row for row in findings.validation.rows if row.name == name), None)
+
+
+def data(findings: Findings) -> Section:
+    """Range, source and splits."""
+    dataset, schema = findings.dataset, findings.dataset.feature_schema
+    splits = dataset.splits
+    source = ", ".join(f"{name} {value}" for name, value in dataset.source.items() if isinstance(value, str | int))
+    spans = [
+        ("before the first decision", (0, splits.development[0]), "warm-up of the indicators, first window"),
+        *(
+            span
+            for index, fold in enumerate(splits.folds)
+            for span in (
+                (f"fold {index}, training", fold.train, "fit encoder, scaler and policy"),
+                (f"fold {index}, test", fold.test, "score trials"),
+            )
+        ),
+        ("development", splits.development, "refit the finalists"),
+        ("holdout", splits.holdout, "judge, once"),
+        ("paper window", splits.paper, "paper session"),
+    ]
+    rows = [[name, *_dates(findings, span), whole(span[1] - span[0]), use] for name, span, use in spans]
+    return Section(
+        "Data",
+        [
+            Facts(
+                [
+                    ("source", f"{findings.label} ({source})"),
+                    ("range", f"{day(dataset.first)} to {day(dataset.last)}, UTC"),
+                    ("bars", f"{whole(splits.rows)} per ticker, one every {schema.timeframe}"),
+                    ("tickers", f"{', '.join(schema.tickers)} against {schema.quote}"),
+                    ("data set", dataset.key),
+                ]
+            ),
+            Table(
+                ["rows", "from", "to", "bars", "used to"],
+                rows,
+                left=frozenset({0, 1, 2, 4}),
+                caption=f"{whole(splits.gap)} bars are left out between any two spans: the longest window and the "
+                "indicators' memory.",
+            ),
+            *pictures_of(findings, "coverage"),
+        ],
+    )
+
+
+def features(findings: Findings) -> Section:
+    """What the network is given."""
+    schema = findings.dataset.feature_schema
+    shape = f"{len(schema.features)} features of {len(schema.tickers)} tickers at every bar"
+    return Section(
+        "Features",
+        [
+            Facts(
+                [
+                    ("inputs", shape),
+                    ("features", ", ".join(schema.features)),
+                    ("schema", f"{schema.hash}, version {schema.version}"),
+                ]
+            ),
+            *pictures_of(findings, "feature_distributions"),
+        ],
+    )
+
+
+def pretraining(findings: Findings) -> Section:
+    """Skill of the encoders beside predictors that see the same masked windows."""
+    names = [
+        name
+        for name in ("model", "ridge", "carry", "mean")
+        if any(name in skill.r2 for skill in findings.skills.values())
+    ]
+    titles = {"model": "encoder R2", "ridge": "ridge R2", "carry": "last value R2", "mean": "training mean R2"}
+    rows = [
+        [encoder, whole(skill.rows), whole(skill.hidden), *(signed(skill.r2.get(name), 3) for name in names)]
+        for encoder, skill in findings.skills.items()
+    ]
+    ahead = sum(
+        all(skill.r2["model"] > value for name, value in skill.r2.items() if name != "model")
+        for skill in findings.skills.values()
+    )
+    return Section(
+        "Pre-training",
+        [
+            Table(["encoder", "windows", "hidden entries", *(titles[name] for name in names)], rows),
+            Text(
+                f"{ahead} of {len(findings.skills)} encoders fill in hidden entries of later windows better than every "
+                "baseline (R2: 1 is perfect, 0 as good as the entries' own mean). Filling in is not forecasting: this "
+                "says nothing about returns."
+            ),
+            *pictures_of(findings, "pretraining", "attention"),
+        ],
+    )
+
+
+def comparison(findings: Findings) -> Section:
+    """The A/B table: arms on the same folds, and the finalists on the holdout."""
+    study, validation = findings.study, findings.validation
+    rows: list[list[str]] = []
+    strong: set[int] = set()
+    for arm in _ARMS:
+        trials = [trial for trial in study.trials if trial.arm == arm]
+        if not trials:
+            continue
+        completed = [trial for trial in trials if trial.value is not None]
+        values = [trial.value for trial in completed if trial.value is not None]
+        holdout = row_of(findings, _side(arm)) if arm == _finalist_arm(findings, _side(arm)) else None
+        if arm == validation.candidate_arm:
+            strong.add(len(rows))
+        rows.append(
+            [
+                arm,
+                f"{len(trials)} ({len(trials) - len(completed)})",
+                whole(sum(trial.steps for trial in trials)),
+                signed(max(values, default=None)),
+                signed(_mean(values)),
+                _turnover(completed),
+                signed(holdout.performance.annual_sharpe) if holdout else "no finalist",
+                interval(holdout.interval) if holdout else "",
+            ]
+        )
+    header = ["arm", "trials (failed)", "steps", "best", "mean", "turnover/day", "holdout", "95% interval"]
+    blocks: list[Block] = [
+        Table(
+            header,
+            rows,
+            strong=frozenset(strong),
+            caption="best, mean: net Sharpe a year, mean over the folds' test rows. steps: environment steps. "
+            "turnover: share of equity, on the folds. The best of many trials is flattered by the choice; the "
+            "holdout was not part of it.",
+        ),
+        Text(
+            f"Candidate: trial {validation.candidate_trial}, arm {validation.candidate_arm}, "
+            f"{signed(validation.development_sharpe)} on the folds. Study {study.key}, budget {findings.budget}, "
+            f"{study.settings.trials_per_side} trials a side."
+        ),
+    ]
+    if validation.ft_against_mlp is not None:
+        found = validation.ft_against_mlp
+        words = found.sentence[:1].upper() + found.sentence[1:]
+        blocks.append(Text(f"FT-Transformer ({found.ft_arm}) against MLP on the holdout: {words}"))
+    errors = sorted({trial.error for trial in study.trials if trial.error})
+    blocks += [Text(f"Failed: {error}", "warning") for error in errors]
+    return Section(
+        "A/B: FT-Transformer against MLP", [*blocks, *pictures_of(findings, "study_history", "learning_curves")]
+    )
+
+
+def finalist_label(findings: Findings, name: str) -> str:
+    """Name of a policy, with the arm where it is a finalist."""
+    arm = _finalist_arm(findings, name)
+    return policy_name(name) if arm in (None, name) else f"{policy_name(name)} ({arm})"
+
+
+def _side(arm: str) -> str:
+    return "mlp" if arm == "mlp" else "ft"
+
+
+def _finalist_arm(findings: Findings, side: str) -> str | None:
+    validation = findings.validation
+    if row_of(findings, side) is None or side not in ("ft", "mlp"):
+        return None
+    if side == "mlp":
+        return "mlp"
+    if validation.ft_against_mlp is not None:
+        return validation.ft_against_mlp.ft_arm
+    return validation.candidate_arm
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _turnover(completed: list[TrialResult]) -> str:
+    mean = _mean([trial.turnover_per_day for trial in completed])
+    return "-" if mean is None else f"{100 * mean:.1f}%"
+
+
+def _dates(findings: Findings, span: Span) -> list[str]:
+    return [day(_time(findings, span[0])), day(_time(findings, max(span[0], span[1] - 1)))]
+
+
+def _time(findings: Findings, row: int) -> datetime:
+    """Open of a row: rows are evenly spaced."""
+    return findings.dataset.first + row * findings.dataset.feature_schema.universe.bar

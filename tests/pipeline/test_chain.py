@@ -1,0 +1,158 @@
+"""The whole chain in-process on a toy lake: every asset, the gate, the registry, the sensor, the trader."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cappuccino_ml.bars.universe import Universe
+from cappuccino_ml.encoder import EncoderSettings, PretrainingSettings
+from cappuccino_ml.environment import Layout
+from cappuccino_ml.study import EncoderPlan, SearchSpace, SplitSettings, StudySettings
+from cappuccino_ml.trading import read_deployment, read_session
+from cappuccino_ml.verdict import GateSettings, load_report
+from cappuccino_pipeline import demo
+from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.plans import Plan
+from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.sensors import follow_aliases
+
+ASSETS = {
+    "ohlcv_bars",
+    "indicators",
+    "training_dataset",
+    "pretrained_encoder",
+    "optuna_study",
+    "validation_report",
+    "promoted_model",
+    "paper_trader_deployment",
+    "paper_trading_report",
+}
+TOY = Plan(
+    splits=SplitSettings(folds=2, holdout_share=0.25, paper_bars=24, max_lookback=2, memory_bars=40),
+    encoder=EncoderPlan(
+        encoder=EncoderSettings(lookback=2, d_token=8, n_blocks=1, n_heads=2, dropout=0.0, encoding_dim=16),
+        pretraining=PretrainingSettings(epochs=1, batch_size=64),
+    ),
+    study=StudySettings(
+        trials_per_side=2,
+        space=SearchSpace(
+            steps=512,
+            net_dimension=(16, 16),
+            batch_size=(64,),
+            lookback=(1, 2),
+            ft_d_token=(8,),
+            ft_n_heads=(2,),
+            ft_encoding_dim=16,
+            layout=Layout(timestamps=4, environments=4, steps=16, episode_bars=32),
+        ),
+    ),
+    gate=GateSettings(resamples=199),
+)
+
+
+@dataclass
+class Chain:
+    cappuccino: Cappuccino
+    instance: dg.DagsterInstance
+    said: list[str]
+    sensor: str
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    state = tmp_path_factory.mktemp("state")
+    configuration = Configuration(state=state, universe=Universe(tickers=("BTC", "ETH", "LTC")), workers=1)
+    said: list[str] = []
+    cappuccino = Cappuccino(configuration, plan=TOY, echo=said.append)
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor = demo.run_chain(cappuccino, instance, months=("2024-01", "2024-02"))
+        yield Chain(cappuccino=cappuccino, instance=instance, said=said, sensor=sensor)
+
+
+def _materialized(instance: dg.DagsterInstance) -> set[str]:
+    return {key.to_user_string() for key in instance.all_asset_keys() if instance.get_latest_materialization_event(key)}
+
+
+def test_every_asset_is_materialized(chain: Chain) -> None:
+    assert _materialized(chain.instance) == ASSETS
+
+
+def test_half_the_trials_are_ft_and_none_is_lost(chain: Chain) -> None:
+    from cappuccino_ml.study import load_study
+
+    study = load_study(chain.cappuccino.current.folder("optuna_study"))
+    assert [trial.arm for trial in study.trials] == ["mlp", "ft_pretrained", "mlp", "ft_scratch"]
+    assert all(trial.state == "complete" and len(trial.fold_sharpes) == 2 for trial in study.trials)
+
+
+def test_defect_15_trials_are_named_by_content_not_by_number(chain: Chain) -> None:
+    from cappuccino_ml.study import load_study
+
+    study = load_study(chain.cappuccino.current.folder("optuna_study"))
+    keys = [key for trial in study.trials for key in trial.fold_jobs]
+    assert len(set(keys)) == len(keys) == 8
+    assert all(len(key) == 16 for key in keys)
+
+
+def test_a_short_holdout_cannot_win_and_sets_no_alias(chain: Chain) -> None:
+    report = load_report(chain.cappuccino.current.folder("validation_report"))
+    assert report.verdict.outcome in {"inconclusive", "reject"}
+    assert report.verdict.reasons
+    assert chain.cappuccino.aliases() == {}
+    assert chain.cappuccino.registry.versions() == ["1"]
+    assert chain.sensor.startswith("skipped")
+
+
+def test_the_session_is_a_rehearsal_with_the_backtests_orders(chain: Chain) -> None:
+    session = read_session(chain.cappuccino.current.folder("paper_trading_report"))
+    assert session.label == "REHEARSAL"
+    assert session.comparison.orders_equal
+    assert session.comparison.bars == 24
+
+
+def test_a_second_run_computes_nothing_again(chain: Chain) -> None:
+    roots = [chain.cappuccino.configuration.studies_root, chain.cappuccino.configuration.encoders_root]
+    before = {path: path.stat().st_mtime_ns for root in roots for path in root.rglob("*") if path.is_file()}
+    demo.run_chain(chain.cappuccino, chain.instance, months=("2024-01", "2024-02"))
+    after = {path: path.stat().st_mtime_ns for root in roots for path in root.rglob("*") if path.is_file()}
+    assert after == before
+    assert chain.cappuccino.registry.versions() == ["1"]
+
+
+def test_a_person_sets_an_alias_and_the_sensor_deploys_and_withdraws_it(chain: Chain) -> None:
+    cappuccino = chain.cappuccino
+    record = cappuccino.configuration.deployment_record
+
+    def tick(cursor: str | None) -> tuple[int, str | None]:
+        context = dg.build_sensor_context(instance=chain.instance, cursor=cursor, resources={"cappuccino": cappuccino})
+        result = follow_aliases(context)
+        assert isinstance(result, dg.SensorResult)
+        for request in result.run_requests or []:
+            demo.run_job(cappuccino, chain.instance, "trade", tags=dict(request.tags))
+        return len(result.run_requests or []), result.cursor
+
+    cappuccino.registry.set_alias("challenger", "1", who="a person", why="test")
+    requests, cursor = tick(None)
+    deployed = read_deployment(record)
+    assert requests == 1
+    assert deployed is not None
+    assert (deployed.version, deployed.alias) == ("1", "challenger")
+    assert read_session(cappuccino.current.folder("paper_trading_report")).label == "paper session"
+    assert tick(cursor)[0] == 0
+
+    cappuccino.registry.remove_alias("challenger", who="a person", why="test")
+    requests, cursor = tick(cursor)
+    assert requests == 1
+    assert read_deployment(record) is None
+    cappuccino.registry.set_alias("challenger", "1", who="a person", why="rollback to version 1 deploys again")
+    assert tick(cursor)[0] == 1
+    assert read_deployment(record) is not None
+    cappuccino.registry.remove_alias("challenger", who="a person", why="test")
+
+
+def test_no_pickle_is_left_behind(chain: Chain) -> None:
+    state: Path = chain.cappuccino.configuration.state
+    assert not [path for path in state.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]
