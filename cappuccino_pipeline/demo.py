@@ -41,9 +41,8 @@ def main() -> None:
     say = _Voice()
     configuration = Configuration.read()
     cappuccino = Cappuccino(configuration, echo=say)
-    say(
-        f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers, state {configuration.state}"
-    )
+    asked = f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers"
+    say(f"{asked}, state {configuration.state}")
     with open_instance(configuration.dagster_home) as instance:
         said = run_chain(cappuccino, instance, tell=say)
     _show(cappuccino, sensor=said, seconds=time.monotonic() - say.began)
@@ -122,7 +121,8 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             check = event.asset_check_evaluation_data
             if not check.passed and check.blocking:
                 findings = check.metadata.get("findings")
-                return f"the blocking check {check.check_name} of {check.asset_key.to_user_string()} failed: {_plain(findings)}"
+                asset = check.asset_key.to_user_string()
+                return f"the blocking check {check.check_name} of {asset} failed: {_plain(findings)}"
         if event.is_step_failure:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:

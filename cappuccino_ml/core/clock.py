@@ -7,13 +7,16 @@ from typing import Protocol
 class Clock(Protocol):
     """Tells the time, in UTC."""
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """The present moment."""
+        ...
 
 
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
+        """The present moment."""
         return datetime.now(UTC)
 
 
@@ -24,9 +27,11 @@ class ManualClock:
         self._now = start
 
     def now(self) -> datetime:
+        """The moment last set."""
         return self._now
 
     def set(self, moment: datetime) -> None:
+        """Go on to `moment`."""
         if moment < self._now:
             raise ValueError(f"a clock cannot go back from {self._now} to {moment}")
         self._now = moment

@@ -17,7 +17,7 @@ class LakeError(CappuccinoError):
     """The lake cannot be read or written as asked."""
 
 
-class SchemaMismatch(CappuccinoError):
+class SchemaMismatch(CappuccinoError):  # noqa: N818 - the name users know
     """Two artefacts were made with different feature schemas; names both sides."""
 
 

@@ -41,7 +41,8 @@ def code_version(*rooms: str) -> str:
     Not the commit: an edit in one room must not make another room's results look stale.
     """
     package = importlib.util.find_spec("cappuccino_ml")
-    assert package is not None and package.submodule_search_locations is not None
+    assert package is not None
+    assert package.submodule_search_locations is not None
     root = Path(package.submodule_search_locations[0])
     sha = hashlib.sha256()
     for room in sorted(rooms):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from cappuccino_ml.core import Settings
+from cappuccino_ml.core import CappuccinoError, Settings
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
 from cappuccino_ml.environment.portfolio import Book, decide, settle
@@ -53,7 +53,7 @@ class Step:
     """Outcome of one step of B books."""
 
     reward: Tensor  # [B, N], float64, log-return units; a book's reward is the sum over tickers
-    terminated: Tensor  # [B], bool: ruined; the book has been replaced by a fresh one
+    terminated: Tensor  # [B], bool: ruined or halted; the book has been replaced by a fresh one
     turnover: Tensor  # [B, N]
 
 
@@ -125,10 +125,10 @@ class VectorEnv:
         """Decide at close(t), fill at open(t + 1), mark at close(t + 1).
 
         Raises:
-            ValueError: an action is NaN or infinite.
+            CappuccinoError: an action is NaN or infinite.
         """
         if not torch.isfinite(action).all():
-            raise ValueError("an action is NaN or infinite; the policy has diverged, lower learning_rate")
+            raise CappuccinoError("an action is NaN or infinite; the policy has diverged, lower learning_rate")
         close, after_close = self._per_book(self._close[self.t]), self._per_book(self._close[self.t + 1])
         opening = self._per_book(self._open[self.t + 1])
         before, held = self.book.equity(close), self.book.units
@@ -147,7 +147,8 @@ class VectorEnv:
             settings=self.reward,
         )
         self.t = self.t + 1
-        terminated = after < _RUIN * _CAPITAL
+        # A halted book would look like any other in cash, yet never obey again: its episode is over.
+        terminated = self.book.halted | (after < _RUIN * _CAPITAL)
         if terminated.any():
             self._fresh(terminated)
         return Step(reward=paid, terminated=terminated, turnover=turnover)

@@ -78,7 +78,8 @@ class Actor:
         self.schema.require_same(market.schema, what="the market table")
         scaled = torch.from_numpy(market.scaled(self.scaler))
         with torch.no_grad():
-            table = torch.cat([self._agent.encode(scaled, rows)[0] for rows in torch.arange(first, last).split(512)])
+            parts = [torch.arange(row, min(row + 512, last)) for row in range(first, last, 512)]
+            table = torch.cat([self._agent.encode(scaled, rows)[0] for rows in parts])
 
         def act(t: int, entries: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():

@@ -73,7 +73,7 @@ def train(
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in trainable if id(p) not in encoder_ids], "peak": settings.learning_rate},
-            {"params": [p for p in trainable if id(p) in encoder_ids], "peak": slow},
+            {"params": [p for p in trainable if id(p) in encoder_ids], "peak": slow, "weight_decay": 0.0},
         ],
         lr=settings.learning_rate,
         eps=1e-5,

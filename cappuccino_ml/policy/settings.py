@@ -41,14 +41,14 @@ class PPOSettings(Settings):
 
     steps: int = Field(200_000, ge=1, description="environment steps, over all books")
     learning_rate: float = Field(3e-4, gt=0)
-    encoder_learning_rate_ratio: float = Field(0.3, gt=0, description="of learning_rate, for a fine-tuned encoder")
+    encoder_learning_rate_ratio: float = Field(1.0, gt=0, description="of learning_rate, for a fine-tuned encoder")
     batch_size: int = Field(1024, ge=1, description="samples per minibatch: whole moments with all their books")
     epochs: int = Field(4, ge=1)
     gamma: float = Field(0.95, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0)
     entropy: float = Field(1e-3, ge=0)
-    value_weight: float = Field(0.5, ge=0)
+    value_weight: float = Field(0.1, ge=0, description="small, because actor and critic may share an encoder")
     max_grad_norm: float = Field(0.5, gt=0)
     max_kl: float = Field(0.05, gt=0, description="an update's epochs stop once approx_kl passes this")
     moment_baseline: bool = Field(
@@ -57,7 +57,7 @@ class PPOSettings(Settings):
     exogenous_baseline: bool = Field(
         True, description="subtract what the holdings at hand go on to earn anyway: the market does not care what we do"
     )
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(1.0, ge=0, description="decoupled; not on an FT-Transformer, as in the paper")
 
 
 class TrainingSettings(Settings):

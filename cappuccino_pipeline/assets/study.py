@@ -19,7 +19,7 @@ from cappuccino_pipeline.resources import Cappuccino
 def optuna_study(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
-    """PPO with an FT-Transformer against PPO with a plain MLP: as many trials each, on the same purged folds and steps."""
+    """PPO with an FT-Transformer against PPO with an MLP: as many trials each, on the same purged folds and steps."""
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, finalist_job, fit, read_learning_curve, run_jobs, run_study  # noqa: PLC0415
 

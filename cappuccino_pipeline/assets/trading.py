@@ -19,7 +19,7 @@ from cappuccino_pipeline.resources import Cappuccino
 def paper_trader_deployment(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
-    """The model on the paper account: the challenger if there is one, else the champion, verified before it may trade."""
+    """The model on the paper account: the challenger, else the champion, verified before it may trade."""
     from cappuccino_ml.policy import Actor  # noqa: PLC0415
     from cappuccino_ml.trading import follow_registry  # noqa: PLC0415
 

@@ -39,10 +39,15 @@ def validation_report(
     verdict = report.verdict
     context.log.info(cappuccino.say(f"verdict on {report.candidate_arm}: {verdict.outcome}"))
     rows = [
-        [row.name, f"{row.performance.annual_sharpe:+.2f}", _interval(row.interval), f"{row.performance.total_return:+.1%}",
-         f"{row.performance.max_drawdown:.1%}"]
+        [
+            row.name,
+            f"{row.performance.annual_sharpe:+.2f}",
+            _interval(row.interval),
+            f"{row.performance.total_return:+.1%}",
+            f"{row.performance.max_drawdown:.1%}",
+        ]
         for row in report.rows
-    ]  # fmt: skip
+    ]
     clauses = [[c.name, c.description, c.value, c.limit, c.passed, c.margin] for c in verdict.clauses]
     reports = configuration.reports_root
     return dg.MaterializeResult(

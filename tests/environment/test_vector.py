@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cappuccino_ml.core import CappuccinoError
 from cappuccino_ml.environment import Costs, Guards, Layout, Reward, VectorEnv
 
 LAYOUT = Layout(timestamps=4, environments=4, steps=8, episode_bars=16)
@@ -213,7 +214,7 @@ def test_an_action_that_is_not_finite_is_refused_before_anything_changes(make_ma
     cash, t = env.book.cash.clone(), env.t.clone()
     action = torch.zeros(BOOKS, TICKERS)
     action[3, 1] = bad
-    with pytest.raises(ValueError, match=r"NaN or infinite.*lower learning_rate"):
+    with pytest.raises(CappuccinoError, match=r"NaN or infinite.*lower learning_rate"):
         env.step(action)
     assert torch.equal(env.book.cash, cash)
     assert torch.equal(env.t, t)
