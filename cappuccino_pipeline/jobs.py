@@ -35,5 +35,5 @@ def months_tags(*, first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
-# Run configuration for `execute_in_process`: events are stored as always, but not printed line by line.
-QUIET_CONSOLE = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+# Run configuration for `execute_in_process`: events, failures too, are stored as always, but not printed with stacks.
+QUIET_CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

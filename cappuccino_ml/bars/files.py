@@ -134,7 +134,8 @@ def _read_bars(path: Path) -> pd.DataFrame:
     if time_name is None:
         missing.insert(0, f"timestamp (or {', '.join(_TIME_NAMES[1:])})")
     if missing or time_name is None:
-        raise DataError(f"{path} lacks {', '.join(missing)}; its columns are {', '.join(map(str, raw.columns))}.")
+        held = ", ".join(map(str, raw.columns))
+        raise DataError(f"{path} lacks {', '.join(missing)}; its columns are {held}; rename or add what is missing.")
     if raw.empty:
         raise DataError(f"{path} holds no rows; replace or remove the file.")
     frame = pd.DataFrame({name: raw[by_name[name]] for name in BAR_COLUMNS[1:]})

@@ -1,5 +1,6 @@
 """From a source into the lake, month by month: ask for what is missing, record revisions, store closed bars only."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def ingest_month(
     """Bring one monthly partition up to date.
 
     Of a symbol the partition knows, only what lies before its first and after its last bar is asked for, with the
-    last `OVERLAP_BARS` once more. A bar that comes with other values replaces the stored one and is recorded in the
+    last `OVERLAP_BARS` once more, and holes that are too long to fill: they may have been supplied since. A bar that comes with other values replaces the stored one and is recorded in the
     partition's meta as a revision. Bars not closed at `now` are never stored. With nothing new nothing is written.
 
     Args:
@@ -155,6 +156,9 @@ def _wanted(old: pd.DataFrame, begin: datetime, end: datetime, bar: timedelta, *
         return [(begin, end)]
     first, after = old["timestamp"].iloc[0].to_pydatetime(), old["timestamp"].iloc[-1].to_pydatetime() + bar
     ranges = [(begin, min(first, end))] if begin < first else []
+    opens = [moment.to_pydatetime() for moment in old["timestamp"]]
+    too_long = (FILL_CAP_BARS + 1) * bar
+    ranges += [(one + bar, other) for one, other in itertools.pairwise(opens) if other - one > too_long]
     if after < end:
         ranges.append((max(after - OVERLAP_BARS * bar, begin), end))
     return ranges

@@ -1,6 +1,6 @@
 """The timing contract, costs, guards, batched accounting, the vector environment and the backtest."""
 
-from cappuccino_ml.environment.backtest import Act, Backtest, backtest
+from cappuccino_ml.environment.backtest import Act, Backtest, backtest, backtests
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
 from cappuccino_ml.environment.portfolio import Book, decide, settle, shrink_buys
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "VectorEnv",
     "backtest",
+    "backtests",
     "decide",
     "settle",
     "shrink_buys",

@@ -1,6 +1,6 @@
-"""One book through a span of bars under the timing contract: what a policy would have earned, net."""
+"""Books through a span of bars under the timing contract: what policies would have earned, net."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,39 @@ def backtest(
     capital: float = 100_000.0,
     lag: int = 0,
 ) -> Backtest:
-    """Run `act` over decisions at close(first) .. close(last - 1).
+    """Run one policy; see `backtests`."""
+    (result,) = backtests(
+        acts=[act],
+        open_=open_,
+        close=close,
+        tradable=tradable,
+        first=first,
+        last=last,
+        guards=guards,
+        costs=costs,
+        capital=capital,
+        lag=lag,
+    )
+    return result
+
+
+def backtests(
+    *,
+    acts: Sequence[Act],
+    open_: Floats,
+    close: Floats,
+    tradable: NDArray[np.bool_],
+    first: int,
+    last: int,
+    guards: Guards,
+    costs: Costs,
+    capital: float = 100_000.0,
+    lag: int = 0,
+) -> list[Backtest]:
+    """Run several policies side by side, each with a book of its own, over close(first) .. close(last - 1).
 
     Args:
-        act: maps (t, portfolio entries [1 + N]) to an action [N] in [-1, 1], using bars <= t only.
+        acts: each maps (t, portfolio entries [1 + N]) to an action [N] in [-1, 1], using bars <= t only.
         open_: opening prices [T, N]; `close` and `tradable` have the same shape.
         first: row of the first decision.
         last: row of the last mark, so K = last - first.
@@ -60,33 +89,41 @@ def backtest(
         raise ValueError(f"backtest of rows {first}..{last} does not fit data of {len(close)} rows")
     if lag < 0:
         raise ValueError(f"a lag of {lag} bars would fill orders before they are decided; give 0 or more")
-    tickers = close.shape[1]
+    books, tickers, bars = len(acts), close.shape[1], last - first
     opens, closes, trades = torch.from_numpy(open_), torch.from_numpy(close), torch.from_numpy(tradable)
-    book = Book.fresh(capital=capital, books=1, tickers=tickers)
-    equity = [capital]
-    orders, weights, turnover, actions = [], [], [], []
-    waiting = [torch.zeros(1, tickers, dtype=torch.float64)] * lag
-    for t in range(first, last):
-        action = torch.from_numpy(np.asarray(act(t, book.entries(closes[t])[0].numpy()), dtype=np.float64))
-        if action.shape != (tickers,):
-            raise ValueError(f"the policy's action at row {t} has shape {tuple(action.shape)}, not ({tickers},)")
-        if not torch.isfinite(action).all():
-            raise ValueError(f"the policy's action at row {t} is not finite: {action.tolist()}")
-        waiting.append(decide(book, action.unsqueeze(0), closes[t], guards=guards, costs=costs))
-        filled = settle(book, waiting.pop(0), opens[t + 1], trades[t + 1], costs=costs)
-        traded = (filled.abs() * opens[t + 1]).sum()
-        equity.append(float(book.mark(closes[t + 1], guards)))
-        orders.append(filled[0])
-        weights.append((book.units[0] * closes[t + 1]) / equity[-1])
-        turnover.append(float(traded) / equity[-2])
-        actions.append(action)
-    value = np.asarray(equity)
-    return Backtest(
-        first=first,
-        returns=value[1:] / value[:-1] - 1.0,
-        equity=value,
-        orders=torch.stack(orders).numpy(),
-        weights=torch.stack(weights).numpy(),
-        turnover=np.asarray(turnover),
-        actions=torch.stack(actions).numpy(),
-    )
+    book = Book.fresh(capital=capital, books=books, tickers=tickers)
+    equity = torch.full((bars + 1, books), capital, dtype=torch.float64)
+    orders, weights, actions = (torch.empty(bars, books, tickers, dtype=torch.float64) for _ in range(3))
+    turnover = torch.empty(bars, books, dtype=torch.float64)
+    waiting = [torch.zeros(books, tickers, dtype=torch.float64)] * lag
+    for k, t in enumerate(range(first, last)):
+        entries = book.entries(closes[t]).numpy()
+        for index, act in enumerate(acts):
+            actions[k, index] = _checked(act(t, entries[index]), t=t, tickers=tickers)
+        waiting.append(decide(book, actions[k], closes[t], guards=guards, costs=costs))
+        orders[k] = settle(book, waiting.pop(0), opens[t + 1], trades[t + 1], costs=costs)
+        equity[k + 1] = book.mark(closes[t + 1], guards)
+        weights[k] = book.units * closes[t + 1] / equity[k + 1].unsqueeze(-1)
+        turnover[k] = (orders[k].abs() * opens[t + 1]).sum(-1) / equity[k]
+    value = equity.numpy()
+    return [
+        Backtest(
+            first=first,
+            returns=value[1:, index] / value[:-1, index] - 1.0,
+            equity=value[:, index].copy(),
+            orders=orders[:, index].numpy().copy(),
+            weights=weights[:, index].numpy().copy(),
+            turnover=turnover[:, index].numpy().copy(),
+            actions=actions[:, index].numpy().copy(),
+        )
+        for index in range(books)
+    ]
+
+
+def _checked(action: Floats, *, t: int, tickers: int) -> torch.Tensor:
+    wanted = np.asarray(action, dtype=np.float64)
+    if wanted.shape != (tickers,):
+        raise ValueError(f"the policy's action at row {t} has shape {wanted.shape}, not ({tickers},)")
+    if not np.isfinite(wanted).all():
+        raise ValueError(f"the policy's action at row {t} is not finite: {wanted.tolist()}")
+    return torch.from_numpy(wanted)

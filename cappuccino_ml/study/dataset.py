@@ -1,9 +1,12 @@
 """A frozen copy of the market with its splits: what one study, its verdict and its models all refer to by key."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from cappuccino_ml.core import (
     LakeError,
@@ -22,7 +25,7 @@ _CONFIG = "dataset.json"
 
 
 class DatasetConfig(Settings):
-    """Where the rows come from and how they are divided; `key` is the digest of the rest."""
+    """Where the rows come from and how they are divided; `content` is the digest of the rows, `key` of all the rest."""
 
     label: str  # "simulated", "files", ...: said on the face of everything made from it
     source: dict[str, Any]  # identity of the bars' source
@@ -33,6 +36,7 @@ class DatasetConfig(Settings):
     bars_per_year: float
     splits: Splits
     code: str
+    content: str = ""
     key: str = ""
 
 
@@ -81,8 +85,9 @@ def freeze_dataset(
         bars_per_year=bars_per_year,
         splits=splits,
         code=code_version("bars", "features"),
+        content=_content(market),
     )
-    config = config.model_copy(update={"key": digest(config.model_dump(mode="json", exclude={"key"}))[:16]})
+    config = config.model_copy(update={"key": _identify(config)})
     folder = root / config.key
     if not is_done(folder):
         with artifact_folder(folder) as aside:
@@ -91,13 +96,39 @@ def freeze_dataset(
     return Dataset(folder=folder, config=config, market=market)
 
 
-def load_dataset(folder: Path) -> Dataset:
+def load_dataset(folder: Path, *, key: str | None = None) -> Dataset:
     """Open a frozen data set.
 
+    Args:
+        folder: where it is.
+        key: the one that is meant, if a certain one is.
+
     Raises:
-        LakeError: the folder is unfinished or altered.
+        LakeError: the folder is unfinished, altered, or holds another data set than `key`.
     """
     if not is_done(folder):
         raise LakeError(f"{folder} holds no finished data set (no DONE mark); materialize training_dataset again.")
     config = read_settings(DatasetConfig, folder / _CONFIG)
-    return Dataset(folder=folder, config=config, market=MarketTable.load(folder, expected=config.feature_schema))
+    if key not in (None, config.key):
+        raise LakeError(f"{folder} holds data set {config.key}, not {key}; give the folder of that one.")
+    market = MarketTable.load(folder, expected=config.feature_schema)
+    if _identify(config) != config.key or _content(market) != config.content:
+        raise LakeError(
+            f"{folder} was altered: it says data set {config.key} and holds {_identify(config)} with rows "
+            f"{_content(market)[:12]}; delete it and materialize training_dataset again."
+        )
+    return Dataset(folder=folder, config=config, market=market)
+
+
+def _identify(config: DatasetConfig) -> str:
+    return digest(config.model_dump(mode="json", exclude={"key"}))[:16]
+
+
+def _content(market: MarketTable) -> str:
+    sha = hashlib.sha256()
+    for name in ("timestamps", "features", "open", "close", "tradable"):
+        values = getattr(market, name)
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.nan, values)  # NaN has many bit patterns, Parquet keeps one
+        sha.update(np.ascontiguousarray(values).tobytes())
+    return sha.hexdigest()

@@ -58,8 +58,9 @@ class EncoderJob(Settings):
 
 def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str, EncoderJob]:
     """The jobs by name: `fold-0`, ..., and `deployment`, which may use all development rows."""
-    rows = {f"fold-{index}": fold.train for index, fold in enumerate(dataset.splits.folds)}
-    rows[DEPLOYMENT] = dataset.splits.development
+    # The longest first: with several workers none is left alone with the biggest job.
+    rows = {DEPLOYMENT: dataset.splits.development}
+    rows |= {f"fold-{index}": fold.train for index, fold in enumerate(dataset.splits.folds)}
     return {
         name: EncoderJob(
             name=name,
@@ -79,7 +80,7 @@ def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str
 def fit_encoder(job: EncoderJob) -> LoadedEncoder:
     """Pre-train and store, or read what is stored already."""
     if not is_done(job.folder):
-        dataset = load_dataset(job.dataset_folder)
+        dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
         market = dataset.market
         first, last = job.rows
         scaler = Scaler.fit(market.features, slice(first, last), schema=market.schema)

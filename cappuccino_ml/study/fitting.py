@@ -85,9 +85,11 @@ def fit(job: FitJob) -> FitResult:
 
     Raises:
         CheckpointError: the pre-trained encoder was fitted on rows or data this job must not use.
+        DataError: the test rows begin closer to the training rows than the data set's gap.
+        LakeError: the data set is altered, or not the one the job names.
     """
     if not is_done(job.folder):
-        dataset = load_dataset(job.dataset_folder)
+        dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
         agent, config, history = _train(job, dataset)
         with artifact_folder(job.folder) as aside:
             lookback = job.training.agent.lookback

@@ -28,7 +28,7 @@ from cappuccino_ml.policy import Arm, TrainingSettings, agent_code
 from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import DEPLOYMENT, EncoderJob
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit
-from cappuccino_ml.study.search import SearchSpace, allocation
+from cappuccino_ml.study.search import Sampler, SearchSpace, allocation
 from cappuccino_ml.study.workers import run_jobs
 
 Progress = Callable[[str], None]
@@ -141,6 +141,7 @@ def run_study(
     study = optuna.create_study(
         study_name=key,
         storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+        sampler=Sampler(seed=settings.seed),
         direction="maximize",
         load_if_exists=True,
     )
@@ -148,9 +149,6 @@ def run_study(
     results: list[TrialResult] = []
     pretrained = encoders[DEPLOYMENT].encoder
     for start in range(0, len(arms), settings.generation):
-        study.sampler = optuna.samplers.TPESampler(
-            seed=derive_seed(settings.seed, "generation", start // settings.generation) % 2**32
-        )
         generation = {
             number: _ask(study, number, arms[number], settings.space, pretrained)
             for number in range(start, min(start + settings.generation, len(arms)))

@@ -1,11 +1,13 @@
 """The search space: what a trial may try, arm by arm, sized by the budget. Inactive parameters are not sampled."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 from pydantic import Field
 
-from cappuccino_ml.core import Settings
+from cappuccino_ml.core import Settings, derive_seed
 from cappuccino_ml.encoder import SMALL, EncoderSettings
 from cappuccino_ml.environment import Costs, Guards, Layout, Reward
 from cappuccino_ml.policy import AgentSettings, Arm, PPOSettings, TrainingSettings
@@ -50,7 +52,8 @@ class SearchSpace(Settings):
             lookback=lookback,
             net_dimension=trial.suggest_int("net_dimension", *self.net_dimension, step=self.net_dimension_step),
             encoder=encoder,
-            freeze_encoder=encoder is not None and trial.suggest_categorical("ft_freeze_encoder", (False, True)),
+            # Freezing is for weights that have learned something: a frozen random encoder never trades.
+            freeze_encoder=arm == "ft_pretrained" and trial.suggest_categorical("ft_freeze_encoder", (False, True)),
         )
         ppo = PPOSettings(
             steps=self.steps,
@@ -82,6 +85,35 @@ class SearchSpace(Settings):
                 "dropout": 0.0,  # dropout acts in pre-training only, and this encoder has none
             }
         )
+
+
+class Sampler(optuna.samplers.BaseSampler):
+    """TPE whose every draw follows from seed, trial, parameter and finished trials, not from the draws before it.
+
+    So a study that was killed between two questions asks the rest as if nothing had happened.
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        self._seed = seed
+
+    def _tpe(self, *use: object) -> optuna.samplers.TPESampler:
+        return optuna.samplers.TPESampler(seed=derive_seed(self._seed, "sampler", *use) % 2**32)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that all finished trials have: they are drawn together."""
+        return self._tpe().infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw those parameters."""
+        return self._tpe(trial.number).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw one of the others."""
+        return self._tpe(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
 
 
 def allocation(trials_per_side: int) -> tuple[Arm, ...]:

@@ -59,10 +59,9 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     # Equal test blocks over the later half: every fold trains on at least as many rows as it is tested on.
     block = (development[1] - development[0]) // (2 * settings.folds)
     if block <= gap:
-        need = gap + 2 * settings.folds * (gap + 1)
         raise DataError(
             f"{rows} bars leave {max(0, development[1] - development[0])} for development, but {settings.folds} purged "
-            f"folds need more than {need}; give a longer range of bars."
+            f"folds need {2 * settings.folds * (gap + 1)}; give a longer range of bars."
         )
     folds = []
     for index in range(settings.folds):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cappuccino_ml.core import derive_seed
-from cappuccino_ml.environment import Act, Backtest, Costs, Guards, backtest
+from cappuccino_ml.environment import Act, Backtest, Costs, Guards, backtests
 
 Floats = NDArray[np.float64]
 Entries = NDArray[np.float32]
@@ -227,9 +227,14 @@ def run_baselines(
     }
     if features is not None:
         acts["ridge"] = ridge(features=features, open_=open_, train_rows=train_rows, guards=guards, costs=costs)
-    return {
-        name: backtest(
-            act=act, open_=open_, close=close, tradable=tradable, first=first, last=last, guards=guards, costs=costs
-        )
-        for name, act in acts.items()
-    }
+    runs = backtests(
+        acts=list(acts.values()),
+        open_=open_,
+        close=close,
+        tradable=tradable,
+        first=first,
+        last=last,
+        guards=guards,
+        costs=costs,
+    )
+    return dict(zip(acts, runs, strict=True))

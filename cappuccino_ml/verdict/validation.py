@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cappuccino_ml.core import Settings, artifact_folder, derive_seed, digest, is_done, read_settings, write_json
-from cappuccino_ml.environment import Backtest, Costs, backtest
+from cappuccino_ml.environment import Backtest, Costs, backtest, backtests
+from cappuccino_ml.features import MarketTable
 from cappuccino_ml.metrics import Performance, max_drawdown, summary, turnover_per_day
 from cappuccino_ml.policy import Actor, Arm
 from cappuccino_ml.study import Dataset, StudyResult, TrialResult, measure
@@ -152,15 +153,15 @@ def _read_holdout(
         columns[f"{name}#turnover"] = run.turnover
         columns[f"{name}#exposure"] = run.weights.sum(-1)
 
-    for side, finalist in finalists.items():
-        actor = finalist.actor
-        keep(side, measure(actor, market, rows))
-        columns[f"{side}@dearer"] = measure(actor, market, rows, costs=_times(actor.costs, gate.fee_multiple)).returns
-        columns[f"{side}@free"] = measure(actor, market, rows, costs=_times(actor.costs, 0.0)).returns
-        columns[f"{side}@late"] = measure(actor, market, rows, lag=1).returns
+    actor = next(iter(finalists.values())).actor  # one study, so all finalists have its guards and costs
+    dearer, free = _times(actor.costs, gate.fee_multiple), _times(actor.costs, 0.0)
+    for side, run in _side_by_side(finalists, market, rows, costs=actor.costs).items():
+        keep(side, run)
+    for mark, costs, lag in (("dearer", dearer, 0), ("free", free, 0), ("late", actor.costs, 1)):
+        for side, run in _side_by_side(finalists, market, rows, costs=costs, lag=lag).items():
+            columns[f"{side}@{mark}"] = run.returns
     if champion is not None:
         keep(CHAMPION, measure(champion, market, rows))
-    actor = next(iter(finalists.values())).actor
     turnover = max(float(columns[f"{side}#turnover"].mean()) for side in finalists)
     baselines = run_baselines(
         open_=market.open,
@@ -177,10 +178,26 @@ def _read_holdout(
     )
     for name, run in baselines.items():
         keep(name, run)
-    columns[f"{EQUAL_WEIGHT}@dearer"] = _equal_weight(
-        dataset, actor, rows, costs=_times(actor.costs, gate.fee_multiple)
-    ).returns
+    columns[f"{EQUAL_WEIGHT}@dearer"] = _equal_weight(dataset, actor, rows, costs=dearer).returns
     return pd.DataFrame(columns)
+
+
+def _side_by_side(
+    finalists: Mapping[str, Finalist], market: MarketTable, rows: tuple[int, int], *, costs: Costs, lag: int = 0
+) -> dict[str, Backtest]:
+    first, last = rows
+    runs = backtests(
+        acts=[finalist.actor.over(market, first=first, last=last) for finalist in finalists.values()],
+        open_=market.open,
+        close=market.close,
+        tradable=market.tradable,
+        first=first,
+        last=last,
+        guards=next(iter(finalists.values())).actor.guards,
+        costs=costs,
+        lag=lag,
+    )
+    return dict(zip(finalists, runs, strict=True))
 
 
 def _better_baseline(dataset: Dataset, actor: Actor) -> str:

@@ -83,11 +83,11 @@ def test_another_seed_starts_elsewhere_and_the_same_seed_in_the_same_place(make_
 
 
 def test_defect_11_reset_restores_everything(make_market):
-    market = make_market(seed=1, volatility=0.1, filled=0.0)
-    lived, rested = (make_env(market, guards=Guards(max_drawdown=0.05)) for _ in range(2))
+    market = make_market(seed=1, volatility=0.01, filled=0.0)
+    lived, rested = (make_env(market, guards=Guards(max_drawdown=0.99)) for _ in range(2))
     play(lived, 4, noise(1))
     play(rested, 4, lambda env: torch.zeros(BOOKS, TICKERS))
-    assert lived.book.halted.any()
+    lived.book.halted = torch.ones(BOOKS, dtype=torch.bool)
     assert not torch.equal(lived.book.cash, rested.book.cash)
     for env in (lived, rested):
         env._rollouts_left.zero_()
@@ -105,6 +105,16 @@ def test_an_episode_lasts_its_bars_and_groups_end_at_different_rollouts(make_mar
     jumps = torch.stack([later[0] != former[-1] for former, later in pairwise(rows)])
     assert jumps.sum(0).tolist() == [4, 4, 4, 4]
     assert 0 < jumps[0].sum() < LAYOUT.timestamps
+
+
+def test_a_halt_ends_the_episode_because_a_halted_book_looks_like_any_other_in_cash(make_market):
+    env = make_env(make_market(seed=1, volatility=0.1, filled=0.0), guards=Guards(max_drawdown=0.05))
+    env.begin_rollout()
+    ended = torch.zeros(BOOKS, dtype=torch.bool)
+    for _ in range(LAYOUT.steps):
+        ended |= env.step(torch.ones(BOOKS, TICKERS)).terminated
+        assert not env.book.halted.any()
+    assert ended.any()
 
 
 def test_ruin_terminates_only_the_ruined_book_and_gives_it_a_fresh_account(make_market):

@@ -1,0 +1,270 @@
+"""The judgement of a study's finalists: chosen on the folds, read once on the holdout, shown beside every baseline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from cappuccino_ml.bars import SimulatedSource, Universe, align
+from cappuccino_ml.core import LakeError
+from cappuccino_ml.encoder import EncoderSettings
+from cappuccino_ml.environment import Act, Costs, Guards
+from cappuccino_ml.features import MarketTable
+from cappuccino_ml.policy import Actor, AgentSettings, Arm, TrainingSettings
+from cappuccino_ml.study import (
+    Dataset,
+    SplitSettings,
+    StudyResult,
+    StudySettings,
+    TrialResult,
+    freeze_dataset,
+    make_splits,
+)
+from cappuccino_ml.verdict import (
+    Finalist,
+    GateSettings,
+    HoldoutLedger,
+    ValidationReport,
+    load_report,
+    store_report,
+    validate,
+)
+
+UNIVERSE = Universe(tickers=("BTC", "ETH", "LTC"))
+GATE = GateSettings(resamples=199)
+Floats = NDArray[np.float64]
+BASELINES = {"cash", "buy_and_hold", "equal_weight", "bitcoin", "inverse_volatility", "momentum", "random", "ridge"}
+
+
+@dataclass
+class FakeActor:
+    """A rule in place of a network: as much of an `Actor` as judging asks for. `seen` counts rows it was shown."""
+
+    arm: Arm
+    key: str
+    rule: Callable[[int], float | Floats]
+    guards: Guards = Guards()
+    costs: Costs = Costs()
+    seen: list[tuple[int, int]] = field(default_factory=list)
+
+    def over(self, market: MarketTable, *, first: int, last: int) -> Act:
+        self.seen.append((first, last))
+        tickers = len(market.schema.tickers)
+        return lambda t, entries: np.broadcast_to(self.rule(t), tickers).astype(np.float64)
+
+
+def weekly(t: int) -> float:
+    """Buys for half a week and sells for the other half."""
+    return 0.5 if t % 168 < 84 else -0.5
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    source = SimulatedSource(seed=7)
+    start, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
+    parts = [
+        source.fetch(symbol=symbol, universe=UNIVERSE, start=start, end=end).assign(symbol=symbol)
+        for symbol in UNIVERSE.symbols
+    ]
+    market = MarketTable.from_panel(align(pd.concat(parts), UNIVERSE))
+    return freeze_dataset(
+        tmp_path_factory.mktemp("datasets"),
+        market=market,
+        splits=make_splits(
+            len(market), SplitSettings(folds=2, holdout_share=0.25, paper_bars=24, max_lookback=2, memory_bars=40)
+        ),
+        label="simulated",
+        source={"name": "simulated", "seed": 7},
+        bars_manifest="0" * 64,
+        bars_per_year=UNIVERSE.bars_per_year,
+    )
+
+
+def trial(number: int, arm: Arm, value: float | None) -> TrialResult:
+    encoder = None if arm == "mlp" else EncoderSettings(lookback=3)
+    return TrialResult(
+        number=number,
+        arm=arm,
+        state="failed" if value is None else "complete",
+        value=value,
+        fold_sharpes=() if value is None else (value, value),
+        fold_jobs=(f"{number}a", f"{number}b"),
+        turnover_per_day=0.1,
+        steps=100,
+        parameters=10,
+        params={},
+        training=TrainingSettings(agent=AgentSettings(arm=arm, encoder=encoder)),
+        error="diverged" if value is None else None,
+    )
+
+
+class Case:
+    """A study with one finalist a side; the FT side is the better on the folds unless told otherwise."""
+
+    def __init__(self, dataset: Dataset, root: Path, *, ft: float = 1.0, mlp: float = 0.5, key: str = "s1") -> None:
+        self.dataset = dataset
+        self.actors = {"ft": FakeActor("ft_scratch", "ft-key", weekly), "mlp": FakeActor("mlp", "mlp-key", weekly)}
+        trials = (trial(0, "mlp", mlp), trial(1, "ft_scratch", ft), trial(2, "mlp", None))
+        self.study = StudyResult(key=key, dataset_key=dataset.key, settings=StudySettings(), trials=trials)
+        self.trials = {"ft": trials[1], "mlp": trials[0]}
+        self.ledger = HoldoutLedger(root)
+        self.champion: FakeActor | None = None
+
+    def judge(self, **changes: Any) -> tuple[ValidationReport, pd.DataFrame]:
+        finalists = {
+            side: Finalist(trial=self.trials[side], actor=cast(Actor, actor), folder=Path(side))
+            for side, actor in self.actors.items()
+        }
+        values: dict[str, Any] = {
+            "dataset": self.dataset,
+            "study": self.study,
+            "finalists": finalists,
+            "champion": self.champion,
+            "ledger": self.ledger,
+            "gate": GATE,
+        }
+        return validate(**{**values, **changes})
+
+
+@pytest.fixture
+def case(dataset: Dataset, tmp_path: Path) -> Case:
+    return Case(dataset, tmp_path / "ledger")
+
+
+def foresight(dataset: Dataset) -> Callable[[int], Floats]:
+    """Knows the next half day: it wins wherever it is measured."""
+    close = dataset.market.close
+    return lambda t: np.where(close[min(t + 12, len(close) - 1)] > close[t], 1.0, -1.0)
+
+
+def test_defect_06_the_holdout_does_not_choose_the_candidate(case: Case, dataset: Dataset) -> None:
+    case.actors["mlp"].rule = foresight(dataset)
+    report, frame = case.judge()
+    assert frame["mlp"].sum() > frame["ft"].sum()
+    assert (report.candidate, report.candidate_arm, report.candidate_key) == ("ft", "ft_scratch", "ft-key")
+    assert (report.candidate_trial, report.development_sharpe) == (1, 1.0)
+
+
+def test_the_better_of_the_folds_is_judged_even_with_a_negative_sharpe(dataset: Dataset, tmp_path: Path) -> None:
+    report, _ = Case(dataset, tmp_path, ft=-3.0, mlp=-0.5).judge()
+    assert (report.candidate, report.development_sharpe) == ("mlp", -0.5)
+    report, _ = Case(dataset, tmp_path, ft=-0.5, mlp=-0.5, key="s2").judge()
+    assert report.candidate == "mlp"
+
+
+def test_the_holdout_is_read_once_whatever_is_asked_later(case: Case, dataset: Dataset) -> None:
+    first, frame = case.judge()
+    case.actors["ft"].rule = foresight(dataset)
+    for actor in case.actors.values():
+        actor.seen.clear()
+    again, stored = case.judge()
+    assert again == first
+    pd.testing.assert_frame_equal(stored, frame)
+    assert not case.actors["ft"].seen
+    assert not case.actors["mlp"].seen
+
+
+def test_only_holdout_rows_are_read(case: Case, dataset: Dataset) -> None:
+    _, frame = case.judge()
+    assert set(case.actors["ft"].seen) | set(case.actors["mlp"].seen) == {dataset.splits.holdout}
+    first, last = dataset.splits.holdout
+    stamps = dataset.market.timestamps[first:last]
+    assert (frame.index.tz_localize(None).to_numpy().astype("datetime64[us]") == stamps).all()
+
+
+def test_a_second_study_of_the_same_bars_is_not_fresh_and_its_trials_add_up(dataset: Dataset, tmp_path: Path) -> None:
+    first, _ = Case(dataset, tmp_path).judge()
+    second, _ = Case(dataset, tmp_path, key="s2").judge()
+    assert (first.reading.fresh, first.reading.trials) == (True, 2)
+    assert (second.reading.fresh, second.reading.fresh_bars) == (False, 0)
+    assert (second.reading.trials_so_far, second.reading.earlier_studies) == (4, ("s1",))
+
+
+def test_every_baseline_and_every_finalist_has_a_row(case: Case, dataset: Dataset) -> None:
+    report, frame = case.judge()
+    rows = {row.name: row for row in report.rows}
+    assert set(rows) == BASELINES | {"ft", "mlp"}
+    bars = dataset.splits.holdout[1] - dataset.splits.holdout[0]
+    assert len(frame) == report.verdict.bars == bars
+    assert rows["cash"].interval is None
+    interval = rows["ft"].interval
+    assert interval is not None
+    assert interval[0] < rows["ft"].performance.annual_sharpe < interval[1]
+
+
+def test_stress_lines_are_dearer_cheaper_and_later_than_what_was_judged(case: Case) -> None:
+    report, frame = case.judge()
+    assert set(report.stress) == {"as judged", "no costs", "double costs", "one bar later"}
+    assert report.stress["no costs"] > report.stress["as judged"] > report.stress["double costs"]
+    judged = next(row for row in report.rows if row.name == "ft")
+    assert report.stress["as judged"] == judged.performance.annual_sharpe
+    assert not np.array_equal(frame["ft@late"], frame["ft"])
+
+
+def test_the_champion_is_the_one_to_beat_once_there_is_one(case: Case, dataset: Dataset) -> None:
+    case.champion = FakeActor("mlp", "champion-key", foresight(dataset))
+    report, _ = case.judge()
+    assert report.verdict.incumbent == "champion"
+    assert "champion" in {row.name for row in report.rows}
+    assert report.verdict.outcome != "win"
+
+
+@pytest.mark.parametrize(("drift", "incumbent"), [(0.001, "equal_weight"), (-0.001, "cash")])
+def test_without_a_champion_the_better_baseline_of_development_is_to_be_beaten(
+    drift: float, incumbent: str, case: Case, dataset: Dataset
+) -> None:
+    market, rows = dataset.market, np.arange(len(dataset.market))
+    path = np.exp(drift * np.minimum(rows, dataset.splits.development[1]))[:, None]  # the holdout has no drift
+    drifting = replace(market, open=market.open * path, close=market.close * path)
+    report, _ = case.judge(dataset=replace(dataset, market=drifting))
+    assert report.verdict.incumbent == incumbent
+
+
+def test_a_candidate_that_never_trades_is_rejected(case: Case) -> None:
+    case.actors["ft"].rule = lambda t: 0.0
+    report, _ = case.judge()
+    assert (report.verdict.outcome, report.verdict.flat) == ("reject", True)
+    assert report.ft_against_mlp is not None
+    assert report.ft_against_mlp.test is None
+    assert "cannot be tested" in report.ft_against_mlp.sentence
+
+
+def test_ft_against_mlp_is_a_finding_beside_the_verdict(case: Case, dataset: Dataset) -> None:
+    case.actors["mlp"].rule = foresight(dataset)
+    report, _ = case.judge()
+    finding = report.ft_against_mlp
+    assert finding is not None
+    assert finding.ft_arm == "ft_scratch"
+    assert finding.test is not None
+    assert finding.test.difference < 0
+    assert finding.sentence.startswith("FT is worse than MLP")
+
+
+def test_one_side_alone_can_be_judged(case: Case) -> None:
+    del case.actors["ft"]
+    report, _ = case.judge()
+    assert (report.candidate, report.ft_against_mlp) == ("mlp", None)
+
+
+def test_a_stored_report_comes_back_and_is_kept(case: Case, tmp_path: Path) -> None:
+    report, _ = case.judge()
+    folder = store_report(tmp_path / "verdicts", report=report)
+    assert load_report(folder) == report
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert store_report(tmp_path / "verdicts", report=report) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    other = report.model_copy(update={"candidate_key": "other"})
+    assert store_report(tmp_path / "verdicts", report=other) != folder
+
+
+def test_an_unfinished_report_is_refused(case: Case, tmp_path: Path) -> None:
+    folder = store_report(tmp_path / "verdicts", report=case.judge()[0])
+    (folder / "DONE").unlink()
+    with pytest.raises(LakeError, match="no finished report"):
+        load_report(folder)
