@@ -16,6 +16,7 @@ from cappuccino_pipeline.table_facts import table_facts
 
 NONE_YET = "none yet"
 DEPLOYMENT_RECORD = "deployment.json"
+SESSIONS = "sessions"
 LEDGER = "ledger.sqlite"
 _PACKAGES = ("cappuccino", "torch", "dagster", "mlflow", "optuna")
 
@@ -102,9 +103,15 @@ def _aliases(cappuccino: Cappuccino) -> str:
 
 def _trader(root: Path) -> str:
     record = root / DEPLOYMENT_RECORD
-    deployed = ", ".join(f"{key} {value}" for key, value in read_json(record).items()) if record.is_file() else NONE_YET
-    ledger = _ledger(root / LEDGER) if (root / LEDGER).is_file() else NONE_YET
-    return f"deployed {deployed}; ledger {ledger}"
+    deployed = NONE_YET
+    if record.is_file():
+        made = read_json(record)
+        deployed = f"version {made['version']} ({made['arm']}) as {made['alias']}, since {made['when'][:16]}"
+    held = [folder for folder in _folders(root / SESSIONS) if is_done(folder)]
+    if not held:
+        return f"deployed {deployed}; sessions {NONE_YET}"
+    newest = max(held, key=lambda folder: folder.stat().st_mtime)
+    return f"deployed {deployed}; {len(held)} sessions, newest {newest.name}: ledger of {_ledger(newest / LEDGER)}"
 
 
 def _ledger(path: Path) -> str:

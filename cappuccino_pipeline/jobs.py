@@ -12,7 +12,7 @@ update_bars = dg.define_asset_job(
 )
 research = dg.define_asset_job(
     "research",
-    selection=dg.AssetSelection.groups("training", "study", "verdict", "registry"),
+    selection=dg.AssetSelection.assets("promoted_model").upstream() - dg.AssetSelection.groups("bars", "features"),
     description="From a frozen data set to a registered candidate with its verdict.",
     tags={"dagster/max_runtime": "28800"},
 )

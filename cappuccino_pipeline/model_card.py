@@ -1,7 +1,8 @@
 """The card that a candidate is registered with, put together from what the earlier stages made."""
 
+from cappuccino_ml.policy import Actor
 from cappuccino_ml.registry import ModelCard
-from cappuccino_ml.study import Dataset
+from cappuccino_ml.study import Dataset, FitResult
 from cappuccino_ml.verdict import Finalist, ValidationReport
 
 
@@ -35,4 +36,21 @@ def card_of(*, report: ValidationReport, finalist: Finalist, dataset: Dataset, d
             "development_sharpe": report.development_sharpe,
         },
         params=finalist.trial.params,
+    )
+
+
+def card_of_refit(
+    *, actor: Actor, result: FitResult, incumbent: str, dataset: Dataset, dagster_run_id: str
+) -> ModelCard:
+    """Origin of a nightly refit of registry version `incumbent`; no verdict has judged it."""
+    return ModelCard(
+        key=actor.key,
+        arm=actor.arm,
+        study_key=f"refit of version {incumbent}",
+        outcome="not judged",
+        schema_hash=dataset.market.schema.hash,
+        data_manifest=dataset.key,
+        dagster_run_id=dagster_run_id,
+        source_label=dataset.config.label,
+        metrics={"shadow_sharpe": result.sharpe, "shadow_turnover_per_day": result.turnover_per_day},
     )

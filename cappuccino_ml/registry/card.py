@@ -7,7 +7,7 @@ from pydantic import Field, FiniteFloat, JsonValue
 
 from cappuccino_ml.core import Settings
 
-Outcome = Literal["win", "inconclusive", "reject"]
+Outcome = Literal["win", "inconclusive", "reject", "not judged"]
 
 
 class ModelCard(Settings):

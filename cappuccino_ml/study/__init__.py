@@ -10,6 +10,7 @@ from cappuccino_ml.study.encoders import (
     where_it_looks,
 )
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
+from cappuccino_ml.study.refit import refit_jobs
 from cappuccino_ml.study.runner import (
     StudyResult,
     StudySettings,
@@ -51,6 +52,7 @@ __all__ = [
     "measure",
     "read_learning_curve",
     "read_returns",
+    "refit_jobs",
     "run_jobs",
     "run_study",
     "study_key",

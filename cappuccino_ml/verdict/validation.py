@@ -6,8 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from cappuccino_ml.core import Settings, artifact_folder, derive_seed, digest, is_done, read_settings, write_json
+from cappuccino_ml.core import (
+    LakeError,
+    Settings,
+    artifact_folder,
+    derive_seed,
+    digest,
+    is_done,
+    read_settings,
+    write_json,
+)
 from cappuccino_ml.environment import Backtest, Costs, backtest, backtests
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.metrics import Performance, max_drawdown, summary, turnover_per_day
@@ -20,6 +30,7 @@ from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 
 CHAMPION = "champion"
 _REPORT = "report.json"
+_Columns = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -132,12 +143,12 @@ def validate(
         development_sharpe=candidate.trial.value or 0.0,
         verdict=verdict,
         reading=reading,
-        rows=tuple(_row(policy, columns, per_year, seed) for policy in columns if not set("@#") & set(policy)),
+        rows=tuple(_row(policy, columns, per_year, seed, gate) for policy in columns if not set("@#") & set(policy)),
         stress={
             title: summary(returns=columns[column], bars_per_year=per_year).annual_sharpe
             for title, column in stress.items()
         },
-        ft_against_mlp=_ft_against_mlp(finalists, columns, per_year, seed),
+        ft_against_mlp=_ft_against_mlp(finalists, columns, per_year, seed, gate),
     )
     return report, frame
 
@@ -146,7 +157,7 @@ def _read_holdout(
     dataset: Dataset, finalists: Mapping[str, Finalist], champion: Actor | None, gate: GateSettings, *, seed: int
 ) -> pd.DataFrame:
     market, rows = dataset.market, dataset.splits.holdout
-    columns: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
+    columns: dict[str, NDArray[np.float64]] = {}
 
     def keep(name: str, run: Backtest) -> None:
         columns[name] = run.returns
@@ -226,9 +237,7 @@ def _times(costs: Costs, factor: float) -> Costs:
     return costs.model_copy(update={"fee_bps": costs.fee_bps * factor, "slippage_bps": costs.slippage_bps * factor})
 
 
-def _row(
-    name: str, columns: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]], per_year: float, seed: int
-) -> Row:
+def _row(name: str, columns: _Columns, per_year: float, seed: int, gate: GateSettings) -> Row:
     performance = summary(
         returns=columns[name],
         bars_per_year=per_year,
@@ -237,23 +246,29 @@ def _row(
         turnover=columns[f"{name}#turnover"],
     )
     try:
-        interval = sharpe_interval(columns[name], bars_per_year=per_year, seed=seed).interval
+        interval = sharpe_interval(
+            columns[name], bars_per_year=per_year, seed=seed, min_block=gate.min_block, resamples=gate.resamples
+        ).interval
     except NotTestableError:
         interval = None
     return Row(name=name, performance=performance, interval=interval)
 
 
 def _ft_against_mlp(
-    finalists: Mapping[str, Finalist],
-    columns: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
-    per_year: float,
-    seed: int,
+    finalists: Mapping[str, Finalist], columns: _Columns, per_year: float, seed: int, gate: GateSettings
 ) -> Finding | None:
     if set(finalists) != {"ft", "mlp"}:
         return None
     arm = finalists["ft"].trial.arm
     try:
-        test = paired_sharpe_test(candidate=columns["ft"], incumbent=columns["mlp"], bars_per_year=per_year, seed=seed)
+        test = paired_sharpe_test(
+            candidate=columns["ft"],
+            incumbent=columns["mlp"],
+            bars_per_year=per_year,
+            seed=seed,
+            min_block=gate.min_block,
+            resamples=gate.resamples,
+        )
     except NotTestableError as error:
         return Finding(ft_arm=arm, test=None, sentence=f"FT against MLP cannot be tested here: {error}.")
     low, high = test.interval
@@ -280,5 +295,11 @@ def store_report(root: Path, *, report: ValidationReport) -> Path:
 
 
 def load_report(folder: Path) -> ValidationReport:
-    """Read what `store_report` wrote."""
+    """Read what `store_report` wrote.
+
+    Raises:
+        LakeError: it is not finished.
+    """
+    if not is_done(folder):
+        raise LakeError(f"{folder} holds no finished report (no DONE mark); materialize validation_report again.")
     return read_settings(ValidationReport, folder / _REPORT)

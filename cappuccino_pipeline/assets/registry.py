@@ -3,7 +3,9 @@
 import dagster as dg
 
 from cappuccino_ml.core import code_version
+from cappuccino_pipeline.assets.training import training_dataset
 from cappuccino_pipeline.assets.verdict import validation_report
+from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS
 from cappuccino_pipeline.resources import Cappuccino
 
@@ -50,5 +52,60 @@ def promoted_model(
             "data_manifest": card.data_manifest,
             "mlflow_run": dg.MetadataValue.url(facts["run_url"]),
             "card": dg.MetadataValue.md(card.to_markdown()),
+        }
+    )
+
+
+@dg.asset(
+    group_name="registry",
+    deps=[training_dataset],
+    code_version=code_version("encoder", "policy", "study", "registry"),
+    owners=OWNERS,
+    kinds={"mlflow", "pytorch"},
+    tags={"stage": "registry", **NIGHTLY_TAG},
+)
+def incumbent_refit(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """The configuration that trades now, refitted on the newest bars; registered without alias, scored in shadow.
+
+    Nothing is promoted here: that takes a study with a fresh holdout, or a person.
+    """
+    from cappuccino_ml.policy import Actor  # noqa: PLC0415
+    from cappuccino_ml.study import fit, fit_encoder, refit_jobs  # noqa: PLC0415
+    from cappuccino_ml.trading import wanted  # noqa: PLC0415
+    from cappuccino_pipeline.model_card import card_of_refit  # noqa: PLC0415
+
+    choice = wanted(cappuccino.registry) if cappuccino.aliases() else None
+    if choice is None:
+        return dg.MaterializeResult(metadata={"status": "no alias is set, so there is no incumbent to refit"})
+    alias, version = choice
+    dataset = cappuccino.dataset
+    encoder, job = refit_jobs(
+        dataset,
+        Actor.load(cappuccino.download(version)).config,
+        pretraining=cappuccino.plan.encoder.pretraining,
+        encoders_root=cappuccino.configuration.encoders_root,
+        root=cappuccino.configuration.studies_root / "refits",
+    )
+    if encoder is not None:
+        fit_encoder(encoder)
+    result = fit(job)
+    card = card_of_refit(
+        actor=Actor.load(job.folder / "agent"),
+        result=result,
+        incumbent=version,
+        dataset=dataset,
+        dagster_run_id=context.run.run_id,
+    )
+    made = cappuccino.registry.register(job.folder / "agent", card=card)
+    return dg.MaterializeResult(
+        metadata={
+            "status": f"version {made} is {alias} version {version} refitted; it has no alias",
+            "source": dataset.config.label,
+            "version": made,
+            "shadow_sharpe": result.sharpe,
+            "shadow_bars": result.bars,
+            "mlflow_run": dg.MetadataValue.url(cappuccino.registry.facts(made)["run_url"]),
         }
     )

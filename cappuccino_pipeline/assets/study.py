@@ -25,6 +25,9 @@ def optuna_study(
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
     encoders = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
+    sides = cappuccino.plan.study.trials_per_side
+    folds = len(dataset.splits.folds)
+    context.log.info(cappuccino.say(f"study: {sides} FT and {sides} mlp trials on {folds} folds each"))
     study = run_study(
         dataset,
         cappuccino.plan.study,

@@ -76,6 +76,8 @@ def pretrained_encoder(
 
     dataset = cappuccino.dataset
     jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=cappuccino.configuration.encoders_root)
+    epochs = cappuccino.plan.encoder.pretraining.epochs
+    context.log.info(cappuccino.say(f"pre-training {len(jobs)} encoders, at most {epochs} epochs each"))
     configs = {}
     for job, loaded in run_jobs(fit_encoder, jobs.values(), workers=cappuccino.configuration.workers):
         configs[job.name] = loaded.config

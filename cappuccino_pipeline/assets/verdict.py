@@ -26,6 +26,7 @@ def validation_report(
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
     study = load_study(cappuccino.current.folder("optuna_study"))
+    context.log.info(cappuccino.say("judging the finalists on the holdout, beside the baselines"))
     report, returns = validate(
         dataset=dataset,
         study=study,

@@ -153,6 +153,19 @@ def test_a_person_sets_an_alias_and_the_sensor_deploys_and_withdraws_it(chain: C
     cappuccino.registry.remove_alias("challenger", who="a person", why="test")
 
 
+def test_nightly_retraining_refits_the_incumbent_and_promotes_nothing(chain: Chain) -> None:
+    cappuccino = chain.cappuccino
+    demo.run_job(cappuccino, chain.instance, "retrain")
+    assert len(cappuccino.registry.versions()) == 1, "without an alias there is no incumbent"
+    cappuccino.registry.set_alias("champion", "1", who="a person", why="test")
+    demo.run_job(cappuccino, chain.instance, "retrain")
+    demo.run_job(cappuccino, chain.instance, "retrain")
+    assert len(cappuccino.registry.versions()) == 2, "the same night twice is one version"
+    assert cappuccino.registry.facts("2")["outcome"] == "not judged"
+    assert cappuccino.aliases() == {"champion": "1"}
+    cappuccino.registry.remove_alias("champion", who="a person", why="test")
+
+
 def test_no_pickle_is_left_behind(chain: Chain) -> None:
     state: Path = chain.cappuccino.configuration.state
     assert not [path for path in state.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]

@@ -19,7 +19,7 @@ COMMON = {
 }  # fmt: skip
 ASKED: dict[Arm, set[str]] = {
     "mlp": COMMON | {"lookback"},
-    "ft_scratch": COMMON | {"lookback", "ft_d_token", "ft_n_blocks", "ft_n_heads", "ft_freeze_encoder"},
+    "ft_scratch": COMMON | {"lookback", "ft_d_token", "ft_n_blocks", "ft_n_heads"},
     "ft_pretrained": COMMON | {"ft_freeze_encoder"},
 }
 

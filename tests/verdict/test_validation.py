@@ -77,7 +77,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         tmp_path_factory.mktemp("datasets"),
         market=market,
         splits=make_splits(
-            len(market), SplitSettings(folds=2, holdout_share=0.25, paper_bars=24, max_lookback=2, memory_bars=40)
+            len(market), SplitSettings(folds=2, holdout_share=0.15, paper_bars=24, max_lookback=2, memory_bars=40)
         ),
         label="simulated",
         source={"name": "simulated", "seed": 7},
