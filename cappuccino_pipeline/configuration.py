@@ -90,6 +90,11 @@ class Configuration(Settings):
         return self.state / "studies"
 
     @property
+    def refits_root(self) -> Path:
+        """Nightly refits of the incumbent."""
+        return self.state / "refits"
+
+    @property
     def verdicts_root(self) -> Path:
         """Evidence on candidates."""
         return self.state / "verdicts"

@@ -45,8 +45,9 @@ def ingest_month(
     """Bring one monthly partition up to date.
 
     Of a symbol the partition knows, only what lies before its first and after its last bar is asked for, with the
-    last `OVERLAP_BARS` once more, and holes that are too long to fill: they may have been supplied since. A bar that comes with other values replaces the stored one and is recorded in the
-    partition's meta as a revision. Bars not closed at `now` are never stored. With nothing new nothing is written.
+    last `OVERLAP_BARS` once more, and holes that are too long to fill: they may have been supplied since. A bar that
+    comes with other values replaces the stored one and is recorded in the partition's meta as a revision. Bars not
+    closed at `now` are never stored. With nothing new nothing is written.
 
     Args:
         source: where bars come from.

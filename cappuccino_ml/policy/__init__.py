@@ -1,12 +1,13 @@
 """Actor and critic, PPO, checkpoints, and the actor that trades."""
 
 from cappuccino_ml.policy.actor import Actor
-from cappuccino_ml.policy.checkpoint import AgentConfig, agent_code, identify, load_agent, save_agent
+from cappuccino_ml.policy.checkpoint import AGENT_ROOMS, AgentConfig, identify, load_agent, save_agent
 from cappuccino_ml.policy.networks import ActorCritic, build_agent
 from cappuccino_ml.policy.ppo import Iteration, train
 from cappuccino_ml.policy.settings import AgentSettings, Arm, PPOSettings, TrainingSettings
 
 __all__ = [
+    "AGENT_ROOMS",
     "Actor",
     "ActorCritic",
     "AgentConfig",
@@ -15,7 +16,6 @@ __all__ = [
     "Iteration",
     "PPOSettings",
     "TrainingSettings",
-    "agent_code",
     "build_agent",
     "identify",
     "load_agent",

@@ -13,7 +13,6 @@ from cappuccino_ml.core import (
     CheckpointError,
     Settings,
     artifact_folder,
-    code_version,
     digest,
     file_sha256,
     is_done,
@@ -29,7 +28,7 @@ WEIGHTS = "weights.safetensors"
 CONFIG = "agent.json"
 HISTORY = "training_history.json"
 EXAMPLE = "example.json"
-ROOMS = ("features", "environment", "encoder", "policy")  # code that shapes an agent
+AGENT_ROOMS = ("features", "environment", "encoder", "policy")  # code that shapes an agent
 
 
 class AgentConfig(Settings):
@@ -51,11 +50,6 @@ class AgentConfig(Settings):
 def identify(config: AgentConfig) -> str:
     """The agent's key: equal settings, data, code and seed have equal keys, and on one thread equal weights."""
     return digest(config.model_dump(mode="json", exclude={"key", "weights_sha256"}))[:16]
-
-
-def agent_code() -> str:
-    """Version of the code that shapes an agent."""
-    return code_version(*ROOMS)
 
 
 def save_agent(

@@ -100,6 +100,10 @@ def train(
         history.append(report)
         if on_iteration is not None:
             on_iteration(report)
+    if not all(torch.isfinite(parameter).all() for parameter in agent.parameters()):
+        raise CappuccinoError(
+            f"PPO ended with weights that are not finite at learning_rate {settings.learning_rate}; lower it."
+        )
     return history
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cappuccino_ml.core import code_version, derive_seed
 from cappuccino_ml.encoder import PretrainingSettings
-from cappuccino_ml.policy import AgentConfig, agent_code
+from cappuccino_ml.policy import AGENT_ROOMS, AgentConfig
 from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import EncoderJob
 from cappuccino_ml.study.fitting import FitJob
@@ -42,7 +42,7 @@ def refit_jobs(
         seed=incumbent.seed,
         encoder_folder=encoder.folder if encoder else None,
         encoder_key=encoder.key if encoder else None,
-        code=agent_code(),
+        code=code_version(*AGENT_ROOMS, "study"),
         root=root,
     )
     return encoder, agent

@@ -15,6 +15,7 @@ from cappuccino_ml.core import (
     CappuccinoError,
     LakeError,
     Settings,
+    code_version,
     derive_seed,
     digest,
     is_done,
@@ -24,7 +25,7 @@ from cappuccino_ml.core import (
 )
 from cappuccino_ml.encoder import EncoderSettings
 from cappuccino_ml.metrics import mean_over_folds
-from cappuccino_ml.policy import Arm, TrainingSettings, agent_code
+from cappuccino_ml.policy import AGENT_ROOMS, Arm, TrainingSettings
 from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import DEPLOYMENT, EncoderJob
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit
@@ -102,13 +103,18 @@ def _try(job: FitJob) -> _Outcome:
         return _Outcome(error=str(error))
 
 
+def _code() -> str:
+    """Version of all the code that shapes a trial."""
+    return code_version(*AGENT_ROOMS, "study")
+
+
 def study_key(dataset: Dataset, settings: StudySettings, encoders: Mapping[str, EncoderJob]) -> str:
     """Names the study and its folder."""
     identity = {
         "dataset": dataset.key,
         "settings": settings.model_dump(mode="json"),
         "encoders": {name: job.key for name, job in encoders.items()},
-        "code": agent_code(),
+        "code": _code(),
     }
     return digest(identity)[:16]
 
@@ -259,7 +265,7 @@ def _job(
         seed=seed,
         encoder_folder=encoder.folder if pretrained else None,
         encoder_key=encoder.key if pretrained else None,
-        code=agent_code(),
+        code=_code(),
         root=root,
     )
 
@@ -271,8 +277,8 @@ def _trial(
     folds: list[_Outcome],
     jobs: Mapping[tuple[int, int], FitJob],
 ) -> TrialResult:
-    results = [fold.result for fold in folds if fold.result is not None]
-    errors = [fold.error for fold in folds if fold.error is not None]
+    results = [fold.result for fold in folds if fold.result]
+    errors = [fold.error for fold in folds if fold.error]
     sharpes = tuple(result.sharpe for result in results)
     return TrialResult(
         number=number,

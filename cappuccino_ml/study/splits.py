@@ -54,9 +54,12 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     gap = settings.gap
     paper = (rows - 1 - settings.paper_bars, rows - 1)
     holdout_last = paper[0] - gap
-    holdout = (holdout_last - int(rows * settings.holdout_share), holdout_last)
+    holdout_bars = int(rows * settings.holdout_share)
+    if holdout_bars < 1:
+        raise DataError(f"a holdout of {settings.holdout_share:g} of {rows} bars is empty; give a longer range of bars.")
+    holdout = (holdout_last - holdout_bars, holdout_last)
     development = (max(gap, WARM_UP_BARS + settings.max_lookback), holdout[0] - gap)
-    # Equal test blocks over the later half: every fold trains on at least as many rows as it is tested on.
+    # Equal test blocks over the later half: the first fold trains on about the other half.
     block = (development[1] - development[0]) // (2 * settings.folds)
     if block <= gap:
         raise DataError(

@@ -272,12 +272,9 @@ def _ft_against_mlp(
     except NotTestableError as error:
         return Finding(ft_arm=arm, test=None, sentence=f"FT against MLP cannot be tested here: {error}.")
     low, high = test.interval
-    if low > 0:
-        said = "FT is better than MLP"
-    elif high < 0:
-        said = "FT is worse than MLP"
-    else:
-        said = "no difference between FT and MLP is shown"
+    said = "no difference between FT and MLP is shown"
+    if low > 0 or high < 0:
+        said = f"FT is {'better' if low > 0 else 'worse'} than MLP"
     return Finding(
         ft_arm=arm,
         test=test,

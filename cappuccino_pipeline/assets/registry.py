@@ -86,7 +86,7 @@ def incumbent_refit(
         Actor.load(cappuccino.download(version)).config,
         pretraining=cappuccino.plan.encoder.pretraining,
         encoders_root=cappuccino.configuration.encoders_root,
-        root=cappuccino.configuration.studies_root / "refits",
+        root=cappuccino.configuration.refits_root,
     )
     if encoder is not None:
         fit_encoder(encoder)

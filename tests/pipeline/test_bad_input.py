@@ -1,4 +1,4 @@
-"""What a person gets wrong: exit code 1, one sentence with the value, the limit and the way out, nothing half-written."""
+"""What a person gets wrong ends in one sentence: the value, the limit, the way out; and nothing is half-written."""
 
 import hashlib
 import json

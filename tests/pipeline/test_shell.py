@@ -214,10 +214,11 @@ class TestDoctor:
         assert not any("PROBLEM" in line for line in lines)
 
     def test_what_is_broken_is_a_line_and_not_a_crash(self, tmp_path: Path):
-        (tmp_path / "trading").mkdir()
-        (tmp_path / "trading" / "deployment.json").write_text("{half")
+        configuration = Configuration(state=tmp_path)
+        configuration.trading_root.mkdir(parents=True)
+        configuration.deployment_record.write_text("{half")
         (tmp_path / "studies" / "unfinished").mkdir(parents=True)
-        lines = report(Configuration(state=tmp_path))
+        lines = report(configuration)
         assert len(lines) == 10
         assert "PROBLEM" in next(line for line in lines if line.startswith("trader"))
         assert "1 unfinished" in next(line for line in lines if line.startswith("study"))

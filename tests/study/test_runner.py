@@ -255,7 +255,7 @@ def test_a_side_whose_every_trial_failed_has_no_best_and_says_why(
     monkeypatch.setattr(module, "fit", broken)
     result = run(lab, tmp_path)
     assert result.best().arm != "mlp"
-    with pytest.raises(CappuccinoError, match="no mlp trial of study .* completed: PPO's loss is nan"):
+    with pytest.raises(CappuccinoError, match=r"no mlp trial of study .* completed: PPO's loss is nan"):
         result.best("mlp")
 
 

@@ -1,5 +1,6 @@
 """Spans of rows: contiguous, in order, and never seen by one another through a window or an indicator's memory."""
 
+import itertools
 import re
 
 import pytest
@@ -83,7 +84,7 @@ def test_defect_01_no_fold_is_spliced(case: tuple[SplitSettings, Splits]) -> Non
         assert fold.test[1] <= splits.development[1]
         assert len(decided(fold.train)) > 0
     tests = [fold.test for fold in splits.folds]
-    assert all(one[1] == other[0] for one, other in zip(tests, tests[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(tests))
     assert tests[-1][1] == splits.development[1]
     assert len({b - a for a, b in tests}) == 1
 

@@ -49,8 +49,8 @@ class FakeActor:
     arm: Arm
     key: str
     rule: Callable[[int], float | Floats]
-    guards: Guards = Guards()
-    costs: Costs = Costs()
+    guards: Guards = field(default_factory=Guards)
+    costs: Costs = field(default_factory=Costs)
     seen: list[tuple[int, int]] = field(default_factory=list)
 
     def over(self, market: MarketTable, *, first: int, last: int) -> Act:
@@ -77,7 +77,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         tmp_path_factory.mktemp("datasets"),
         market=market,
         splits=make_splits(
-            len(market), SplitSettings(folds=2, holdout_share=0.15, paper_bars=24, max_lookback=2, memory_bars=40)
+            len(market), SplitSettings(folds=2, holdout_share=0.18, paper_bars=24, max_lookback=2, memory_bars=40)
         ),
         label="simulated",
         source={"name": "simulated", "seed": 7},
@@ -137,6 +137,12 @@ def case(dataset: Dataset, tmp_path: Path) -> Case:
     return Case(dataset, tmp_path / "ledger")
 
 
+@pytest.fixture(scope="module")
+def judged(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[ValidationReport, pd.DataFrame]:
+    """For tests that only look."""
+    return Case(dataset, tmp_path_factory.mktemp("ledger")).judge()
+
+
 def foresight(dataset: Dataset) -> Callable[[int], Floats]:
     """Knows the next half day: it wins wherever it is measured."""
     close = dataset.market.close
@@ -186,8 +192,10 @@ def test_a_second_study_of_the_same_bars_is_not_fresh_and_its_trials_add_up(data
     assert (second.reading.trials_so_far, second.reading.earlier_studies) == (4, ("s1",))
 
 
-def test_every_baseline_and_every_finalist_has_a_row(case: Case, dataset: Dataset) -> None:
-    report, frame = case.judge()
+def test_every_baseline_and_every_finalist_has_a_row(
+    judged: tuple[ValidationReport, pd.DataFrame], dataset: Dataset
+) -> None:
+    report, frame = judged
     rows = {row.name: row for row in report.rows}
     assert set(rows) == BASELINES | {"ft", "mlp"}
     bars = dataset.splits.holdout[1] - dataset.splits.holdout[0]
@@ -198,8 +206,10 @@ def test_every_baseline_and_every_finalist_has_a_row(case: Case, dataset: Datase
     assert interval[0] < rows["ft"].performance.annual_sharpe < interval[1]
 
 
-def test_stress_lines_are_dearer_cheaper_and_later_than_what_was_judged(case: Case) -> None:
-    report, frame = case.judge()
+def test_stress_lines_are_dearer_cheaper_and_later_than_what_was_judged(
+    judged: tuple[ValidationReport, pd.DataFrame],
+) -> None:
+    report, frame = judged
     assert set(report.stress) == {"as judged", "no costs", "double costs", "one bar later"}
     assert report.stress["no costs"] > report.stress["as judged"] > report.stress["double costs"]
     judged = next(row for row in report.rows if row.name == "ft")
@@ -236,7 +246,8 @@ def test_a_candidate_that_never_trades_is_rejected(case: Case) -> None:
 
 
 def test_ft_against_mlp_is_a_finding_beside_the_verdict(case: Case, dataset: Dataset) -> None:
-    case.actors["mlp"].rule = foresight(dataset)
+    wise = foresight(dataset)
+    case.actors["mlp"].rule, case.actors["ft"].rule = wise, lambda t: -wise(t)
     report, _ = case.judge()
     finding = report.ft_against_mlp
     assert finding is not None
@@ -252,8 +263,8 @@ def test_one_side_alone_can_be_judged(case: Case) -> None:
     assert (report.candidate, report.ft_against_mlp) == ("mlp", None)
 
 
-def test_a_stored_report_comes_back_and_is_kept(case: Case, tmp_path: Path) -> None:
-    report, _ = case.judge()
+def test_a_stored_report_comes_back_and_is_kept(judged: tuple[ValidationReport, pd.DataFrame], tmp_path: Path) -> None:
+    report, _ = judged
     folder = store_report(tmp_path / "verdicts", report=report)
     assert load_report(folder) == report
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -263,8 +274,8 @@ def test_a_stored_report_comes_back_and_is_kept(case: Case, tmp_path: Path) -> N
     assert store_report(tmp_path / "verdicts", report=other) != folder
 
 
-def test_an_unfinished_report_is_refused(case: Case, tmp_path: Path) -> None:
-    folder = store_report(tmp_path / "verdicts", report=case.judge()[0])
+def test_an_unfinished_report_is_refused(judged: tuple[ValidationReport, pd.DataFrame], tmp_path: Path) -> None:
+    folder = store_report(tmp_path / "verdicts", report=judged[0])
     (folder / "DONE").unlink()
     with pytest.raises(LakeError, match="no finished report"):
         load_report(folder)
