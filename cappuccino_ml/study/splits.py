@@ -56,7 +56,8 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     holdout_last = paper[0] - gap
     holdout_bars = int(rows * settings.holdout_share)
     if holdout_bars < 1:
-        raise DataError(f"a holdout of {settings.holdout_share:g} of {rows} bars is empty; give a longer range of bars.")
+        share = f"{settings.holdout_share:g} of {rows} bars"
+        raise DataError(f"a holdout of {share} is empty; give a longer range of bars.")
     holdout = (holdout_last - holdout_bars, holdout_last)
     development = (max(gap, WARM_UP_BARS + settings.max_lookback), holdout[0] - gap)
     # Equal test blocks over the later half: the first fold trains on about the other half.
