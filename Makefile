@@ -41,7 +41,7 @@ doctor: $(STAMP) ## ten lines on the state of everything
 clean-state: ## remove everything that was made (asks first); the source stays
 	@echo "This removes $(STAGES) below $(STATE_FOLDER), the paper trader's ledger included."
 	@read -r -p "Type yes to go on: " answer; [ "$$answer" = yes ] || { echo "Nothing was removed."; exit 1; }
-	@cd "$(STATE_FOLDER)" && rm -rf -- $(STAGES) && echo "Removed."
+	@cd "$(STATE_FOLDER)" && rm -rf -- $(STAGES) alerts.jsonl && echo "Removed."
 
 $(STAMP): pyproject.toml constraints.txt
 	@python=$$(for name in python3.11 python3; do \

@@ -16,10 +16,8 @@ def card_of(*, report: ValidationReport, finalist: Finalist, dataset: Dataset, d
         study_key=report.study_key,
         outcome=verdict.outcome,
         verdict={
-            "reasons": list(verdict.reasons),
             "incumbent": verdict.incumbent,
-            "clauses": {f"{c.name}: {c.description}": c.margin for c in verdict.clauses},
-            "clauses_missing": list(verdict.clauses_missing),
+            **{f"clause {c.name}: {c.description}": c.margin for c in verdict.clauses},
             "could_show": verdict.power.sentence,
             "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
             "holdout_fresh": report.reading.fresh,

@@ -32,7 +32,12 @@ def plan_for(budget: str, *, seed: int) -> Plan:
             trials_per_side=12,
             seed=seed,
             space=SearchSpace(
-                steps=200_000, ft_d_token=(16, 32, 64), ft_n_blocks=(1, 2), ft_n_heads=(2, 4), ft_encoding_dim=512
+                steps=200_000,
+                net_dimension=(256, 1024),
+                ft_d_token=(16, 32, 64),
+                ft_n_blocks=(1, 2),
+                ft_n_heads=(2, 4),
+                ft_encoding_dim=512,
             ),
         ),
     )

@@ -9,6 +9,7 @@ import dagster as dg
 from cappuccino_pipeline.resources import Cappuccino
 
 DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
+REPORT = dg.AssetKey("paper_trading_report")
 
 
 @dg.sensor(
@@ -19,7 +20,7 @@ DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
     description="An alias was set, moved or removed in MLflow, by the pipeline or a person: the deployment follows.",
 )
 def follow_aliases(context: dg.SensorEvaluationContext, cappuccino: dg.ResourceParam[Cappuccino]) -> dg.SensorResult:
-    """Request `paper_trader_deployment` once per movement of `challenger` or `champion`."""
+    """Request `paper_trader_deployment`, and its session, once per movement of `challenger` or `champion`."""
     return request_deployment(cursor=context.cursor, aliases=cappuccino.aliases())
 
 
@@ -37,7 +38,7 @@ def request_deployment(*, cursor: str | None, aliases: Mapping[str, str]) -> dg.
     seq = seen["seq"] + 1
     request = dg.RunRequest(
         run_key=f"aliases-{seq}-{'-'.join(f'{alias}-v{version}' for alias, version in now.items()) or 'none'}",
-        asset_selection=[DEPLOYMENT],
+        asset_selection=[DEPLOYMENT, REPORT],
         tags={f"mlflow/{alias}": version for alias, version in now.items()},
     )
     return dg.SensorResult(run_requests=[request], cursor=json.dumps({"aliases": now, "seq": seq}))
@@ -51,7 +52,7 @@ def aliases_text(aliases: Mapping[str, str]) -> str:
 @dg.run_failure_sensor(
     name="run_failure_alert",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Appends one JSON line per failed run to reports/alerts.jsonl in the state folder.",
+    description="Appends one JSON line per failed run to alerts.jsonl in the state folder.",
 )
 def run_failure_alert(context: dg.RunFailureSensorContext, cappuccino: dg.ResourceParam[Cappuccino]) -> None:
     """Leave the alert where a person, or a log shipper, finds it."""

@@ -78,6 +78,7 @@ def train(
         lr=settings.learning_rate,
         eps=1e-5,
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     iterations = -(-settings.steps // env.layout.samples)
     history = []

@@ -57,7 +57,7 @@ class PPOSettings(Settings):
     exogenous_baseline: bool = Field(
         True, description="subtract what the holdings at hand go on to earn anyway: the market does not care what we do"
     )
-    weight_decay: float = Field(1.0, ge=0, description="decoupled; not on an FT-Transformer, as in the paper")
+    weight_decay: float = Field(1.0, ge=0, description="decoupled; never on an FT-Transformer")
 
 
 class TrainingSettings(Settings):

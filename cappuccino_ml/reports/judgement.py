@@ -99,7 +99,7 @@ def headline(findings: Findings) -> str:
     name = finalist_label(findings, validation.candidate)
     rival = policy_name(validation.verdict.incumbent)
     if validation.verdict.outcome == "win":
-        return f"{name} beats {rival} on this holdout, net of costs, by clauses b, c and d."
+        return f"{name} beats {rival} on this holdout, net of costs, by clauses b, c and d (a is not evaluated yet)."
     if validation.verdict.outcome == "reject":
         return f"{name} is not to trade."
     return f"{name} is neither shown to be better than {rival} nor bad enough to reject."

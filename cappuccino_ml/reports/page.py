@@ -52,7 +52,7 @@ def _lead(findings: Findings) -> list[Text]:
     if is_simulated(findings.label):
         lead.append(
             Text(
-                f"SIMULATED BARS ({findings.label}): this market does not exist. Nothing here says what would be "
+                f"BARS: {findings.label.upper()}. This market does not exist. Nothing here says what would be "
                 "earned on a real one.",
                 "warning",
             )

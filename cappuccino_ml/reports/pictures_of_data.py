@@ -28,7 +28,7 @@ def coverage(*, panel: BarPanel, label: str, path: Path) -> Path:
             filled = times[panel.is_filled[:, column]]
             holes.scatter(filled, np.full(len(filled), column), marker="|", s=26, lw=0.6, color=colour)
         price.set_yscale("log", base=2)
-        price.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+        price.yaxis.set_major_formatter(lambda value, _: f"{value:g}x" if value >= 1 else f"1/{1 / value:g}")
         price.yaxis.set_minor_formatter(lambda value, _: "")
         price.set_ylabel("close / first close")
         price.legend(loc="upper left", ncols=len(tickers), columnspacing=1.0, handlelength=1.2)
@@ -76,7 +76,7 @@ def attention(
     title = "Where the encoder looks (attention: not what changes a decision)"
     with canvas(path=path, label=label, title=title, height=0.36 * len(tickers) + 1.7) as (ax,):
         # Light is little, dark is much; the scale starts at 0 so that an even encoder looks even.
-        image = ax.imshow(share, cmap="Blues", vmin=0.0, vmax=max(2.0, float(share.max())), aspect="auto")
+        image = ax.imshow(share, cmap="Blues", vmin=float(share.min()), vmax=float(share.max()), aspect="auto")
         ax.set_yticks(range(len(tickers)), tickers)
         ax.set_xticks(range(len(features)), features, rotation=35, ha="right", rotation_mode="anchor")
         ax.grid(visible=False)

@@ -94,7 +94,9 @@ def learning_curves(*, curves: Mapping[str, list[list[Iteration]]], label: str, 
             colour = ARMS.get(arm, PALETTE[index % len(PALETTE)])
             low, high = np.percentile(rewards, (25, 75), axis=0)
             ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
-            ax.plot(steps, rewards.mean(axis=0), color=colour, label=f"{arm} ({len(rewards)} runs)")
+            ax.plot(
+                steps, rewards.mean(axis=0), color=colour, label=f"{arm} ({len(rewards)} run{'s' * (len(rewards) > 1)})"
+            )
         ax.axhline(0, color=FAINT, lw=0.8)
         ax.set_xlabel("environment steps")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")

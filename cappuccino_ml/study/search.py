@@ -19,8 +19,8 @@ class SearchSpace(Settings):
     """Ranges and fixed choices of one study. The FT and the mlp arms get the same ranges wherever both have one."""
 
     learning_rate: Span = (5e-4, 1e-3)
-    net_dimension: tuple[int, int] = (256, 384)
-    net_dimension_step: int = 128
+    net_dimension: tuple[int, int] = (256, 320)
+    net_dimension_step: int = 64
     batch_size: tuple[int, ...] = (1024, 2048)
     gamma: Span = (0.9, 0.97)
     gae_lambda: Span = (0.9, 0.99)

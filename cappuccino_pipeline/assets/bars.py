@@ -45,7 +45,9 @@ def ohlcv_bars(
             cappuccino.source, table, universe, month, now=cappuccino.clock.now(), window=cappuccino.coverage
         )
         row_count = {"dagster/row_count": table.partitions[month].rows} if month in table.partitions else {}
-        context.add_asset_metadata({**facts, **row_count}, partition_key=month)
+        asked = "; ".join(f"{symbol} {len(ranges)}" for symbol, ranges in facts["asked"].items()) or "nothing"
+        shown = {**facts, **row_count, "asked": f"ranges asked for, by symbol: {asked}"}
+        context.add_asset_metadata(shown, partition_key=month)
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
     drawn = pictures.coverage(

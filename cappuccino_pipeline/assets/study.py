@@ -65,8 +65,8 @@ def optuna_study(
             "study_key": study.key,
             "completed": len(study.completed),
             "failed": len(study.trials) - len(study.completed),
-            "best_ft_sharpe": study.best("ft").value or 0.0,
-            "best_mlp_sharpe": study.best("mlp").value or 0.0,
+            "best_ft_sharpe": round(study.best("ft").value or 0.0, 2),
+            "best_mlp_sharpe": round(study.best("mlp").value or 0.0, 2),
             "trials": markdown_table(header, rows),
             "history": picture(pictures.study_history(study=study, label=label, path=reports / "study_history.png")),
             "learning_curves": picture(

@@ -7,6 +7,8 @@ from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
 
+_PASSED = {True: "yes", False: "NO", None: "not evaluated"}
+
 
 @dg.asset(
     group_name="verdict",
@@ -49,14 +51,14 @@ def validation_report(
         ]
         for row in report.rows
     ]
-    clauses = [[c.name, c.description, c.value, c.limit, c.passed, c.margin] for c in verdict.clauses]
+    clauses = [[c.name, c.description, _number(c.value), _number(c.limit), _PASSED[c.passed]] for c in verdict.clauses]
     reports = configuration.reports_root
     return dg.MaterializeResult(
         metadata={
             "source": report.label,
             "outcome": verdict.outcome,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons) or "none"),
-            "clauses": markdown_table(["clause", "condition", "value", "limit", "passed", "margin"], clauses),
+            "clauses": markdown_table(["clause", "condition", "value", "limit", "met"], clauses),
             "holdout": markdown_table(["policy", "net Sharpe (annual)", "95% interval", "return", "drawdown"], rows),
             "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
             "what_it_could_show": verdict.power.sentence,
@@ -70,6 +72,10 @@ def validation_report(
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

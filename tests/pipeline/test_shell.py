@@ -23,7 +23,7 @@ from cappuccino_pipeline.jobs import months_tags
 from cappuccino_pipeline.partitions import MONTHS, month_bounds, month_partitions
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.schedules import hourly_bars
-from cappuccino_pipeline.sensors import DEPLOYMENT, follow_aliases, run_failure_alert
+from cappuccino_pipeline.sensors import DEPLOYMENT, REPORT, follow_aliases, run_failure_alert
 
 KNOWN_ALIASES = ("challenger", "champion")
 
@@ -164,7 +164,7 @@ class TestFollowAliases:
             for request in first.run_requests or []:
                 keys.append(request.run_key)
                 targets.append(request.tags.get("mlflow/champion"))
-                assert request.asset_selection == [DEPLOYMENT]
+                assert request.asset_selection == [DEPLOYMENT, REPORT]
             cursor = first.cursor or cursor
         assert targets == ["1", "2", "1", None]
         assert len(set(keys)) == len(keys) == 4

@@ -56,7 +56,7 @@ def test_colour_is_there_only_when_asked_for_and_changes_no_word(make_findings: 
 def test_simulated_bars_and_a_rehearsal_are_said_in_capitals(make_findings: MakeFindings, tmp_path: Path):
     findings = make_findings(label="simulated (placebo)")
     for said in (page.terminal(findings), page.html(findings, tmp_path / "page.html").read_text()):
-        assert "SIMULATED BARS (simulated (placebo))" in said
+        assert "BARS: SIMULATED (PLACEBO)" in said
         assert "REHEARSAL: no model is deployed" in said
 
 
