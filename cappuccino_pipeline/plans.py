@@ -21,7 +21,7 @@ def plan_for(budget: str, *, seed: int) -> Plan:
         return Plan(
             encoder=EncoderPlan(
                 encoder=SMALL.model_copy(update={"lookback": 6}),
-                pretraining=PretrainingSettings(epochs=4, learning_rate=1e-2),
+                pretraining=PretrainingSettings(epochs=3, learning_rate=1e-2),
                 seed=seed,
             ),
             study=StudySettings(trials_per_side=4, seed=seed),

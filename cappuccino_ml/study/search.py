@@ -34,7 +34,7 @@ class SearchSpace(Settings):
     ft_n_blocks: tuple[int, int] = (1, 1)
     ft_n_heads: tuple[int, ...] = (2, 4)
     ft_encoding_dim: int = 256
-    steps: int = Field(100_000, description="environment steps of every trial, equal for all arms")
+    steps: int = Field(80_000, description="environment steps of every trial, equal for all arms")
     layout: Layout = Layout()
     guards: Guards = Guards()
     costs: Costs = Costs()
