@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import ConfigurationError, Settings
+from cappuccino_ml.core import ConfigurationError, Settings, digest
 
 PREFIX = "CAPPUCCINO_"
 VARIABLES = {
@@ -23,6 +23,7 @@ VARIABLES = {
     "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
     "CAPPUCCINO_SEED": "seed of everything random (default: 7)",
 }
+DEFAULT_SEED = 7
 REPOSITORY = Path(__file__).resolve().parents[1]
 BAR_FILE_SUFFIXES = (".parquet", ".csv")
 
@@ -36,7 +37,7 @@ class Configuration(Settings):
     universe: Universe = Universe()
     budget: Literal["small", "full"] = "small"
     workers: int = Field(1, ge=1)
-    seed: int = Field(7, ge=0)
+    seed: int = Field(DEFAULT_SEED, ge=0)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> "Configuration":
@@ -65,14 +66,17 @@ class Configuration(Settings):
             "universe": _universe(tickers=tickers, quote=quote, timeframe=given.get("CAPPUCCINO_TIMEFRAME", "1h")),
             "budget": _one_of(given, "CAPPUCCINO_BUDGET", ("small", "full"), default="small"),
             "workers": _whole_number(given, "CAPPUCCINO_WORKERS", default=os.cpu_count() or 1, least=1),
-            "seed": _whole_number(given, "CAPPUCCINO_SEED", default=7, least=0),
+            "seed": _whole_number(given, "CAPPUCCINO_SEED", default=DEFAULT_SEED, least=0),
         }
         return cls.model_validate(values)
 
     @property
     def market(self) -> str:
         """Names what is traded, such as `simulated-usd-1h`: models and sessions of different markets never mix."""
-        return f"{self.source}-{self.universe.quote.lower()}-{self.universe.timeframe}"
+        name = f"{self.source}-{self.universe.quote.lower()}-{self.universe.timeframe}"
+        ours = [list(self.universe.tickers), str(self.files_folder or self.seed)]
+        default = [list(Universe().tickers), str(DEFAULT_SEED)]
+        return name if ours == default else f"{name}-{digest(ours)[:6]}"
 
     @property
     def datasets_root(self) -> Path:
@@ -217,10 +221,7 @@ def _files_folder(given: Mapping[str, str]) -> Path:
 def _quote_of_files(folder: Path, *, tickers: Sequence[str]) -> str:
     """The quote currency in names like BTC-USDT.parquet, BTC_USDT.csv or BTCUSDT.csv, when all of them agree."""
     names = [path.stem for path in sorted(folder.iterdir()) if path.suffix.lower() in BAR_FILE_SUFFIXES]
-    plain = [name.replace("-", "").replace("_", "").upper() for name in names]
-    quotes = sorted(
-        {name.removeprefix(ticker) for ticker in tickers for name in plain if name.startswith(ticker)} - {""}
-    )
+    quotes = sorted({quote for name in names for quote in [_quote_in(name.upper(), tickers)] if quote})
     if not quotes:
         raise ConfigurationError(
             f"{folder} holds no bar file named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv."
@@ -230,3 +231,12 @@ def _quote_of_files(folder: Path, *, tickers: Sequence[str]) -> str:
             f"the files in {folder} are quoted in {', '.join(quotes)}; choose one with CAPPUCCINO_QUOTE."
         )
     return quotes[0]
+
+
+def _quote_in(name: str, tickers: Sequence[str]) -> str:
+    """The quote in BTC-USDT, BTC_USDT or BTCUSDT; empty if it is no file of `tickers`."""
+    for mark in "-_":
+        if mark in name:
+            ticker, _, quote = name.partition(mark)
+            return quote if ticker in tickers else ""
+    return next((name.removeprefix(ticker) for ticker in tickers if name.startswith(ticker)), "")

@@ -15,6 +15,23 @@ class Current:
         """Make `folder` the current artefact of `stage`."""
         write_json(self._root / f"{stage}.json", {"folder": str(folder)})
 
+    def name_version(self, version: str) -> None:
+        """Remember which registered version the current study gave."""
+        write_json(self._root / "promoted_model.json", {"version": version})
+
+    def version(self) -> str:
+        """The registered version of the current study.
+
+        Raises:
+            CappuccinoError: nothing has been registered for this market.
+        """
+        pointer = self._root / "promoted_model.json"
+        if not pointer.is_file():
+            raise CappuccinoError(
+                f"promoted_model has not been materialized for {self._root.name}; materialize it first."
+            )
+        return str(read_json(pointer)["version"])
+
     def folder(self, stage: str) -> Path:
         """The current artefact's folder.
 

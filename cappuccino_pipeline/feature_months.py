@@ -18,14 +18,29 @@ class ReadPanel(Protocol):
         """Bars that open in [start, end)."""
 
 
-def features_of_month(read_panel: ReadPanel, month: str, *, universe: Universe) -> pd.DataFrame:
+def features_of_month(
+    read_panel: ReadPanel, month: str, *, universe: Universe, common_first: datetime
+) -> pd.DataFrame | None:
     """One row per bar and symbol of `month`, in the columns of `MarketTable.to_frame`.
 
     Recursive filters need `CONTEXT_BARS` before the month. A few bars after it are read too, only so that a hole over
     the end of the month becomes filled rows; features never look ahead.
+
+    Args:
+        read_panel: gives the bars.
+        month: `"2024-01"`.
+        universe: the tickers.
+        common_first: open of the first bar that all tickers have; there are no features before it.
+
+    Returns:
+        None for a month that lies wholly before `common_first`.
     """
     start, end = month_bounds(month)
-    panel = read_panel(start=start - CONTEXT_BARS * universe.bar, end=end + (FILL_CAP_BARS + 1) * universe.bar)
+    if end <= common_first:
+        return None
+    panel = read_panel(
+        start=max(common_first, start - CONTEXT_BARS * universe.bar), end=end + (FILL_CAP_BARS + 1) * universe.bar
+    )
     bounds = np.array([start.replace(tzinfo=None), end.replace(tzinfo=None)], dtype="datetime64[us]")
     first, stop = np.searchsorted(panel.timestamps, bounds)
     return MarketTable.from_panel(panel).slice(int(first), int(stop)).to_frame()

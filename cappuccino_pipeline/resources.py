@@ -62,7 +62,7 @@ class Cappuccino:
         """Where bars come from."""
         chosen = self.configuration
         if chosen.files_folder is not None:
-            return FilesSource(chosen.files_folder)
+            return FilesSource(chosen.files_folder, symbols=chosen.universe.symbols)
         return SimulatedSource(seed=chosen.seed, variant="placebo" if chosen.source == "placebo" else "planted")
 
     @cached_property
@@ -106,12 +106,21 @@ class Cappuccino:
             found[side] = Finalist(trial=trial, actor=Actor.load(job.folder / "agent"), folder=job.folder / "agent")
         return found
 
-    def champion(self) -> "Actor | None":
-        """What passed paper and is to be beaten, read back from the registry and verified; None before there is one."""
+    def champion(self, dataset: "Dataset") -> "Actor | None":
+        """What passed paper and is to be beaten, read back from the registry and verified; None before there is one.
+
+        A champion that was fitted on bars of this data set's holdout cannot be judged on it: it does not count here.
+        """
         from cappuccino_ml.policy import Actor  # noqa: PLC0415 - imports torch
 
         version = self.aliases().get(CHAMPION)
-        return Actor.load(self.download(version)) if version is not None else None
+        if version is None:
+            return None
+        champion = Actor.load(self.download(version))
+        if champion.config.trained_until >= dataset.time(dataset.splits.holdout[0]):
+            self.say(f"champion version {version} has seen this holdout, so a baseline is to be beaten instead")
+            return None
+        return champion
 
     def download(self, version: str) -> Path:
         """A registered version's folder, every file checked against its manifest."""

@@ -1,5 +1,6 @@
 """Bars from a folder that holds one Parquet or CSV file per symbol."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ class FilesSource:
 
     Args:
         folder: where the files lie.
+        symbols: the only ones whose files count; other files in the folder are then not even opened.
         label: what people read on pages made from these bars; `files (<folder name>)` if not given.
 
     Raises:
@@ -41,12 +43,13 @@ class FilesSource:
 
     name = "files"
 
-    def __init__(self, folder: Path, *, label: str | None = None) -> None:
+    def __init__(self, folder: Path, *, symbols: Sequence[str] | None = None, label: str | None = None) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise ConfigurationError(
                 f"the bars folder {self.folder} does not exist; name a folder with one Parquet or CSV file per symbol."
             )
+        self._symbols = symbols
         self._label = label or f"files ({self.folder.resolve().name})"
         self._read: dict[Path, tuple[tuple[int, int], pd.DataFrame]] = {}
 
@@ -57,7 +60,7 @@ class FilesSource:
 
     def identity(self) -> dict[str, Any]:
         """Each file's name and the hash of its first bar: it survives a move of the folder and bars appended later."""
-        return {"name": self.name, "files": {path.name: digest(self._first_bar(path)) for path in self._files()}}
+        return {"name": self.name, "files": {path.name: digest(self._first_bar(path)) for path in self._own_files()}}
 
     def coverage(self, universe: Universe) -> tuple[datetime, datetime]:
         """From the first bar of any of the universe's files to the end of the last."""
@@ -75,6 +78,9 @@ class FilesSource:
         stamps = times(bars)
         first, stop = np.searchsorted(stamps, [to_datetime64(start), to_datetime64(end)])
         return bars.iloc[first:stop].reset_index(drop=True)
+
+    def _own_files(self) -> list[Path]:
+        return self._files() if self._symbols is None else sorted(self._path(symbol) for symbol in self._symbols)
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.iterdir() if path.suffix.lower() in _SUFFIXES)

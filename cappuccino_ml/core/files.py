@@ -16,8 +16,8 @@ from cappuccino_ml.core.errors import LakeError
 DONE = "DONE"
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -37,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         raise LakeError(
             f"cannot write {path}: {error.strerror}; make the folder writable or set CAPPUCCINO_STATE."
@@ -92,12 +92,15 @@ def artifact_folder(folder: Path) -> Iterator[Path]:
         ) from error
     try:
         yield aside
+        for path in aside.rglob("*"):
+            if path.is_file():
+                _sync(path)  # a DONE mark must never outlive the files it vouches for
         (aside / DONE).write_bytes(b"")
-        _sync_folder(aside)
+        _sync(aside)
         if not is_done(folder):
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(aside, folder)
-            _sync_folder(folder.parent)
+            _sync(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

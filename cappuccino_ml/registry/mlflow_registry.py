@@ -65,7 +65,8 @@ class ModelRegistry:
         client = self._client()
         with FileLock(self.root / "register.lock"):
             for version in self.versions():
-                if self._version(version).tags.get("model_key") == card.key:
+                known = self._version(version).tags
+                if (known.get("model_key"), known.get("outcome")) == (card.key, card.outcome):
                     return version
             run = client.create_run(
                 client.get_experiment_by_name(self.model_name).experiment_id,

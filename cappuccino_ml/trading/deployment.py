@@ -101,19 +101,10 @@ def follow_registry(
     return Followed(deployment=made, sentence=f"version {version} ({made.arm}) is deployed as {alias}")
 
 
-def model_to_trade(registry: ModelRegistry, *, record: Path) -> tuple[str, str]:
-    """(version, label) of a session: the deployed model's paper session, else a rehearsal of the newest version.
-
-    Raises:
-        CheckpointError: nothing is registered.
-    """
+def model_to_trade(*, record: Path, candidate: Callable[[], str]) -> tuple[str, str]:
+    """(version, label) of a session: the deployed model's paper session, else a rehearsal of the `candidate`."""
     deployed = read_deployment(record)
-    if deployed is not None:
-        return deployed.version, "paper session"
-    versions = registry.versions()
-    if not versions:
-        raise CheckpointError(f"{registry.model_name} has no version to rehearse; materialize promoted_model first.")
-    return versions[-1], "REHEARSAL"
+    return (deployed.version, "paper session") if deployed is not None else (candidate(), "REHEARSAL")
 
 
 def read_deployment(record: Path) -> Deployment | None:

@@ -1,12 +1,22 @@
 """A whole paper session on stored bars: the trader bar by bar, its ledger, and its comparison with the backtest."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cappuccino_ml.bars.panel import BarPanel
-from cappuccino_ml.core import Settings, TradingError, artifact_folder, digest, is_done, read_settings, write_json
+from cappuccino_ml.core import (
+    Settings,
+    TradingError,
+    artifact_folder,
+    code_version,
+    digest,
+    is_done,
+    read_settings,
+    write_json,
+)
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.replay import replay, shadow_backtest
@@ -63,7 +73,11 @@ def run_session(
         )
     last = first + bars
     stamps = np.datetime_as_string(panel.timestamps[[first, last]], unit="m")
-    identity = [actor.key, model_version, *map(str, stamps), label, panel.close[first : last + 1].sum()]
+    bars_seen = hashlib.sha256()
+    for values in (panel.open, panel.close, panel.is_filled):
+        bars_seen.update(np.ascontiguousarray(values[: last + 1]).tobytes())
+    code = code_version("environment", "features", "policy", "trading")
+    identity = [actor.key, model_version, *map(str, stamps), label, bars_seen.hexdigest(), code]
     folder = root / digest(identity)[:16]
     if not is_done(folder):
         with artifact_folder(folder) as aside:

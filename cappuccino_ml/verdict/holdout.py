@@ -101,7 +101,7 @@ class HoldoutLedger:
         """All readings, in the order of their studies' keys."""
         if not self._folder.is_dir():
             return ()
-        return tuple(self._reading(path.name) for path in sorted(self._folder.iterdir()) if is_done(path))
+        return tuple(self._reading(path.name) for path in sorted(self._folder.glob("[!.]*")) if is_done(path))
 
     def trials(self, data: dict[str, Any]) -> int:
         """Completed trials over all studies that have read a holdout of this data."""

@@ -172,7 +172,7 @@ def _read_holdout(
         for side, run in _side_by_side(finalists, market, rows, costs=costs, lag=lag).items():
             columns[f"{side}@{mark}"] = run.returns
     if champion is not None:
-        keep(CHAMPION, measure(champion, market, rows))
+        keep(CHAMPION, measure(champion, market, rows, costs=actor.costs))
     turnover = max(float(columns[f"{side}#turnover"].mean()) for side in finalists)
     baselines = run_baselines(
         open_=market.open,

@@ -68,6 +68,7 @@ def audit_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
     report = audit(cappuccino.bars.read_all(), cappuccino.configuration.universe)
     # Holes that may be filled are normal and many; they are counted by symbol instead of listed.
     findings = [[finding.severity, finding.message] for finding in report.findings if finding.severity != "info"]
+    findings.sort(key=lambda finding: finding[0] != "error")
     counts = [
         [symbol, report.rows[symbol], report.filled.get(symbol, 0), report.zero_volume[symbol]]
         for symbol in report.rows

@@ -1,5 +1,7 @@
 """The features stage: `indicators` by month, and the check that they are finite, alive and causal."""
 
+from datetime import UTC
+
 import dagster as dg
 
 from cappuccino_ml.core import code_version
@@ -39,18 +41,24 @@ def indicators(
     """
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
 
-    table = cappuccino.features
+    table, panel = cappuccino.features, cappuccino.panel()
+    common_first = panel.timestamps[0].item().replace(tzinfo=UTC)
     with table.lock():
         for month in context.partition_keys:
-            written = table.write(
-                month, features_of_month(cappuccino.panel, month, universe=cappuccino.configuration.universe)
+            frame = features_of_month(
+                cappuccino.panel, month, universe=cappuccino.configuration.universe, common_first=common_first
             )
+            if frame is None:
+                note = f"no features: all tickers have bars from {common_first:%Y-%m-%d %H:%M} UTC on only"
+                context.add_asset_metadata({"note": note}, partition_key=month)
+                continue
+            written = table.write(month, frame)
             facts = {"written": written, "dagster/row_count": table.partitions[month].rows}
             context.add_asset_metadata(facts, partition_key=month)
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
     drawn = pictures.feature_distributions(
-        market=MarketTable.from_panel(cappuccino.panel()),
+        market=MarketTable.from_panel(panel),
         label=label,
         path=cappuccino.configuration.reports_root / "feature_distributions.png",
     )

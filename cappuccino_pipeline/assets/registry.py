@@ -36,7 +36,11 @@ def promoted_model(
     finalist = cappuccino.finalists(study, dataset)[report.candidate]
     card = card_of(report=report, finalist=finalist, dataset=dataset, dagster_run_id=context.run.run_id)
     version = cappuccino.registry.register(finalist.folder, card=card)
-    promoted = promote_if_won(cappuccino.registry, version=version, verdict_outcome=report.verdict.outcome)
+    fresh_days = report.reading.fresh_bars / dataset.config.bars_per_year * 365
+    promoted = promote_if_won(
+        cappuccino.registry, version=version, verdict_outcome=report.verdict.outcome, fresh_days=fresh_days
+    )
+    cappuccino.current.name_version(version)
     facts = cappuccino.registry.facts(version)
     aliases = cappuccino.aliases()
     context.log.info(cappuccino.say(f"registered version {version}, aliases: {aliases or 'none'}"))
@@ -46,6 +50,7 @@ def promoted_model(
             "version": version,
             "outcome": report.verdict.outcome,
             "became_challenger": promoted,
+            "holdout_days_no_verdict_had_used": round(fresh_days, 1),
             "aliases": dg.MetadataValue.json(dict(aliases)),
             "model_key": card.key,
             "study_key": report.study_key,

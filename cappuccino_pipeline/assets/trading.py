@@ -50,7 +50,7 @@ def paper_trading_report(
 ) -> dg.MaterializeResult[None]:
     """The last week through the live trader on the simulated broker, order by order against the backtest.
 
-    Without a deployed model it is a REHEARSAL of the newest registered one, labelled so, in a ledger of its own.
+    Without a deployed model it is a REHEARSAL of the candidate, labelled so, in a ledger of its own.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -59,7 +59,7 @@ def paper_trading_report(
     from cappuccino_ml.trading import model_to_trade, run_session  # noqa: PLC0415
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
-    version, label = model_to_trade(cappuccino.registry, record=configuration.deployment_record)
+    version, label = model_to_trade(record=configuration.deployment_record, candidate=cappuccino.current.version)
     first, last = dataset.splits.paper
     report, folder = run_session(
         configuration.trading_root / "sessions",

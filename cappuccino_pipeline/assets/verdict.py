@@ -33,7 +33,7 @@ def validation_report(
         dataset=dataset,
         study=study,
         finalists=cappuccino.finalists(study, dataset),
-        champion=cappuccino.champion(),
+        champion=cappuccino.champion(dataset),
         ledger=HoldoutLedger(configuration.verdicts_root / "holdouts"),
         gate=cappuccino.plan.gate,
     )

@@ -123,9 +123,9 @@ def test_a_moved_state_folder_is_told_apart(registry: ModelRegistry, tmp_path: P
 @pytest.mark.parametrize("outcome", ["reject", "inconclusive"])
 def test_without_a_win_no_alias_is_ever_set(registry: ModelRegistry, tmp_path: Path, outcome: str) -> None:
     version = registry.register(make_model(tmp_path / "m"), card=make_card("k1", outcome))
-    assert not promote_if_won(registry, version=version, verdict_outcome=outcome)  # type: ignore[arg-type]
+    assert not promote_if_won(registry, version=version, verdict_outcome=outcome, fresh_days=60)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=outcome):
-        promote_if_won(registry, version=version, verdict_outcome="win")
+        promote_if_won(registry, version=version, verdict_outcome="win", fresh_days=60)
     assert registry.alias("challenger") is None
     assert registry.alias("champion") is None
     assert registry.log.moves() == []
@@ -133,8 +133,9 @@ def test_without_a_win_no_alias_is_ever_set(registry: ModelRegistry, tmp_path: P
 
 def test_a_win_makes_a_challenger_once_and_a_person_can_take_it_back(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
-    assert promote_if_won(registry, version=version, verdict_outcome="win")
+    assert not promote_if_won(registry, version=version, verdict_outcome="win", fresh_days=29.9), "a used holdout"
+    assert promote_if_won(registry, version=version, verdict_outcome="win", fresh_days=60)
     assert registry.alias("challenger") == version
     registry.remove_alias("challenger", who="ann", why="not yet")
-    assert not promote_if_won(registry, version=version, verdict_outcome="win")
+    assert not promote_if_won(registry, version=version, verdict_outcome="win", fresh_days=60)
     assert registry.alias("challenger") is None
