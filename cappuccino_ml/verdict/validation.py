@@ -20,7 +20,7 @@ from cappuccino_ml.core import (
 )
 from cappuccino_ml.environment import Backtest, Costs, backtest, backtests
 from cappuccino_ml.features import MarketTable
-from cappuccino_ml.metrics import Performance, max_drawdown, summary, turnover_per_day
+from cappuccino_ml.metrics import Performance, is_flat, max_drawdown, summary, turnover_per_day
 from cappuccino_ml.policy import Actor, Arm
 from cappuccino_ml.study import Dataset, StudyResult, TrialResult, measure
 from cappuccino_ml.verdict.baselines import equal_weight, run_baselines
@@ -260,6 +260,10 @@ def _ft_against_mlp(
     if set(finalists) != {"ft", "mlp"}:
         return None
     arm = finalists["ft"].trial.arm
+    idle = [side.upper() for side in ("ft", "mlp") if is_flat(columns[side])]
+    if idle:
+        said = f"FT against MLP cannot be tested here: {' and '.join(idle)} never traded on the holdout."
+        return Finding(ft_arm=arm, test=None, sentence=said)
     try:
         test = paired_sharpe_test(
             candidate=columns["ft"],
