@@ -135,7 +135,7 @@ def session(findings: Findings) -> Section:
     if is_rehearsal(findings):
         blocks.append(
             Text(
-                "REHEARSAL: no model is deployed, so the newest registered one went through the trader to test the "
+                "REHEARSAL: no model is deployed, so the candidate went through the trader to test the "
                 "trader. Its result recommends no model.",
                 "warning",
             )
