@@ -1,0 +1,48 @@
+"""What Dagster is shown: every asset with its group and what it is made from, checks, jobs, schedules, sensors."""
+
+from cappuccino_pipeline.definitions import defs
+
+GRAPH = {
+    "ohlcv_bars": ("bars", set()),
+    "indicators": ("features", {"ohlcv_bars"}),
+    "training_dataset": ("training", {"indicators"}),
+    "pretrained_encoder": ("training", {"training_dataset"}),
+    "optuna_study": ("study", {"pretrained_encoder"}),
+    "validation_report": ("verdict", {"optuna_study"}),
+    "promoted_model": ("registry", {"validation_report"}),
+    "incumbent_refit": ("registry", {"training_dataset"}),
+    "paper_trader_deployment": ("trading", {"promoted_model"}),
+    "paper_trading_report": ("trading", {"paper_trader_deployment"}),
+}
+
+
+def test_the_asset_graph_is_the_way_of_the_data() -> None:
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): (
+            graph.get(key).group_name,
+            {parent.to_user_string() for parent in graph.get(key).parent_keys},
+        )
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+def test_the_checks_that_guard_are_blocking() -> None:
+    graph = defs.resolve_asset_graph()
+    checks = {key.name: graph.get(key).blocking for key in graph.asset_check_keys}
+    assert checks == {"audit_bars": True, "check_features": True}
+
+
+def test_jobs_schedules_and_sensors_are_these() -> None:
+    repository = defs.get_repository_def()
+    jobs = {name for name in repository.job_names if not name.startswith("__")}
+    assert jobs == {"update_bars", "research", "trade", "retrain"}
+    assert {s.name: s.default_status.value for s in repository.schedule_defs} == {
+        "hourly_bars": "STOPPED",
+        "nightly_retraining": "STOPPED",
+    }
+    assert {s.name: s.default_status.value for s in repository.sensor_defs} == {
+        "follow_aliases": "RUNNING",
+        "run_failure_alert": "RUNNING",
+    }
