@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from cappuccino_ml.bars import FILL_CAP_BARS, BarPanel, Universe
+from cappuccino_ml.bars import BarPanel, Universe
 from cappuccino_ml.features import CONTEXT_BARS, MarketTable
 from cappuccino_pipeline.partitions import month_bounds
 
@@ -38,9 +38,8 @@ def features_of_month(
     start, end = month_bounds(month)
     if end <= common_first:
         return None
-    panel = read_panel(
-        start=max(common_first, start - CONTEXT_BARS * universe.bar), end=end + (FILL_CAP_BARS + 1) * universe.bar
-    )
+    reach = (universe.fill_cap_bars + 1) * universe.bar
+    panel = read_panel(start=max(common_first, start - CONTEXT_BARS * universe.bar), end=end + reach)
     bounds = np.array([start.replace(tzinfo=None), end.replace(tzinfo=None)], dtype="datetime64[us]")
     first, stop = np.searchsorted(panel.timestamps, bounds)
     return MarketTable.from_panel(panel).slice(int(first), int(stop)).to_frame()

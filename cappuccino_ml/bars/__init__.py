@@ -2,7 +2,7 @@
 
 from cappuccino_ml.bars.audit import AuditReport, Finding, audit_bars
 from cappuccino_ml.bars.files import FilesSource
-from cappuccino_ml.bars.grid import FILL_CAP_BARS, align
+from cappuccino_ml.bars.grid import align
 from cappuccino_ml.bars.ingest import bars_table, ingest_month, months_between, read_bars, read_panel
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.planted import long_or_cash, regime_probability
@@ -14,7 +14,6 @@ from cappuccino_ml.bars.universe import TIMEFRAMES, Universe
 __all__ = [
     "BARS_COLUMNS",
     "BARS_SCHEMA",
-    "FILL_CAP_BARS",
     "TIMEFRAMES",
     "AuditReport",
     "BarPanel",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cappuccino_ml.bars.grid import FILL_CAP_BARS, bar_step, hour_text, long_hole_text, off_grid
+from cappuccino_ml.bars.grid import bar_step, hour_text, long_hole_text, off_grid
 from cappuccino_ml.bars.schema import PRICE_COLUMNS, times, to_datetime
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import Settings
@@ -44,7 +44,7 @@ class AuditReport(Settings):
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
-def audit_bars(frame: pd.DataFrame, universe: Universe, *, cap_bars: int = FILL_CAP_BARS) -> AuditReport:
+def audit_bars(frame: pd.DataFrame, universe: Universe, *, cap_bars: int | None = None) -> AuditReport:
     """Check long bars (columns symbol, timestamp, open, high, low, close, volume; any row order).
 
     Errors: a symbol without bars, duplicate or off-grid times, values that are not finite, prices not above zero,
@@ -52,6 +52,7 @@ def audit_bars(frame: pd.DataFrame, universe: Universe, *, cap_bars: int = FILL_
     `cap_bars` before the others. Warnings: a symbol listed late, which starts the universe, and one that stops a little
     before the others. A hole that can be filled is for information: exchanges have outages.
     """
+    cap_bars = universe.fill_cap_bars if cap_bars is None else cap_bars
     by_symbol = {symbol: frame[frame["symbol"] == symbol].sort_values("timestamp") for symbol in universe.symbols}
     stamps = {symbol: times(rows) for symbol, rows in by_symbol.items()}
     held = {symbol: moments for symbol, moments in stamps.items() if len(moments)}

@@ -11,8 +11,6 @@ from cappuccino_ml.bars.schema import PRICE_COLUMNS, times, to_datetime64
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import DataError
 
-FILL_CAP_BARS = 6
-
 
 def hour_text(moment: np.datetime64) -> str:
     """`2024-03-01T05:00Z`, for messages."""
@@ -36,7 +34,7 @@ def align(
     *,
     start: datetime | None = None,
     end: datetime | None = None,
-    cap_bars: int = FILL_CAP_BARS,
+    cap_bars: int | None = None,
 ) -> BarPanel:
     """Put long bars on the canonical grid.
 
@@ -49,7 +47,7 @@ def align(
         universe: the tickers, in the order of the panel's columns; rows of other symbols are ignored.
         start: leave out bars that open before it.
         end: leave out bars that open at or after it.
-        cap_bars: longest hole that is filled, in bars.
+        cap_bars: longest hole that is filled, in bars; the universe's `fill_cap_bars` if not given.
 
     Returns:
         T rows by N tickers.
@@ -57,6 +55,7 @@ def align(
     Raises:
         DataError: a symbol has no bars, a time is off the grid, or a hole is longer than `cap_bars`.
     """
+    cap_bars = universe.fill_cap_bars if cap_bars is None else cap_bars
     frame = frame[frame["symbol"].isin(universe.symbols)]
     if start is not None:
         frame = frame[frame["timestamp"] >= pd.Timestamp(to_datetime64(start), tz="UTC")]

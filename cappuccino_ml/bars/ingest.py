@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cappuccino_ml.bars.grid import FILL_CAP_BARS, align
+from cappuccino_ml.bars.grid import align
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.schema import BAR_COLUMNS, BARS_COLUMNS, BARS_SCHEMA, empty_bars, tidy_bars, times
 from cappuccino_ml.bars.source import BarSource
@@ -74,7 +74,7 @@ def ingest_month(
         parts, new_rows, revised = [], 0, []
         for symbol in universe.symbols:
             old = stored.loc[stored["symbol"] == symbol, list(BAR_COLUMNS)].reset_index(drop=True)
-            ranges = _wanted(old, begin, end, universe.bar, refresh=refresh)
+            ranges = _wanted(old, begin, end, universe, refresh=refresh)
             asked[symbol] = [[first.isoformat(), stop.isoformat()] for first, stop in ranges]
             for first, stop in ranges:
                 fresh = _fetch(source, symbol, universe, first, stop)
@@ -124,10 +124,9 @@ def read_panel(
     *,
     start: datetime | None = None,
     end: datetime | None = None,
-    cap_bars: int = FILL_CAP_BARS,
 ) -> BarPanel:
     """The lake's bars that open in [start, end) on the common grid; see `align` for what is filled and refused."""
-    return align(read_bars(table, start=start, end=end), universe, start=start, end=end, cap_bars=cap_bars)
+    return align(read_bars(table, start=start, end=end), universe, start=start, end=end)
 
 
 def months_between(start: datetime, end: datetime) -> list[str]:
@@ -150,15 +149,16 @@ def _span(source: BarSource, universe: Universe, month: str, *, now: datetime, w
     return max(first, since), min(stop, until, closed)
 
 
-def _wanted(old: pd.DataFrame, begin: datetime, end: datetime, bar: timedelta, *, refresh: bool) -> list[Range]:
+def _wanted(old: pd.DataFrame, begin: datetime, end: datetime, universe: Universe, *, refresh: bool) -> list[Range]:
     if begin >= end:
         return []
     if old.empty or refresh:
         return [(begin, end)]
+    bar = universe.bar
     first, after = old["timestamp"].iloc[0].to_pydatetime(), old["timestamp"].iloc[-1].to_pydatetime() + bar
     ranges = [(begin, min(first, end))] if begin < first else []
     opens = [moment.to_pydatetime() for moment in old["timestamp"]]
-    too_long = (FILL_CAP_BARS + 1) * bar
+    too_long = (universe.fill_cap_bars + 1) * bar
     ranges += [(one + bar, other) for one, other in itertools.pairwise(opens) if other - one > too_long]
     if after < end:
         ranges.append((max(after - OVERLAP_BARS * bar, begin), end))

@@ -22,15 +22,17 @@ class BarSource(Protocol):
     def identity(self) -> dict[str, Any]:
         """JSON types that tell these bars from others; kept in the lake's manifest."""
 
-    def coverage(self, universe: Universe) -> tuple[datetime, datetime]:
-        """First bar open and end (exclusive), UTC, of what can be asked for."""
+    def coverage(self, universe: Universe) -> tuple[datetime, datetime | None]:
+        """First bar open and end (exclusive), UTC, of what can be asked for; None where new bars keep coming."""
 
     def fetch(self, *, symbol: str, universe: Universe, start: datetime, end: datetime) -> pd.DataFrame:
         """Bars of `symbol` whose open time lies in [start, end): columns timestamp, open, high, low, close, volume.
 
         Sorted by time, each time once. Hours that were not traded are absent; a range without bars is an empty frame.
+        Whole or not at all: a bar is absent only where the source said so, never because an answer was broken or cut.
 
         Raises:
-            DataError: the source has no such symbol, or what it holds is not bars.
+            DataError: the source has no such symbol or no longer serves this range, or what it holds is not bars.
+            SourceError: it could not be reached, refused, or answered with something that is not bars.
             ConfigurationError: the source cannot serve this timeframe.
         """

@@ -15,6 +15,7 @@ TIMEFRAMES: dict[str, timedelta] = {
     "4h": timedelta(hours=4),
     "1d": timedelta(days=1),
 }
+FILL_CAP = timedelta(hours=6)  # the longest hole that may be filled with the last close
 _YEAR = timedelta(days=365)
 
 
@@ -49,6 +50,11 @@ class Universe(Settings):
     def bar(self) -> timedelta:
         """Length of one bar."""
         return TIMEFRAMES[self.timeframe]
+
+    @property
+    def fill_cap_bars(self) -> int:
+        """The longest hole that may be filled, in bars: 6 at 1h, 72 at 5m, none at 1d, where one bar is too long."""
+        return FILL_CAP // self.bar
 
     @property
     def bars_per_year(self) -> float:

@@ -8,6 +8,7 @@ from cappuccino_ml.core.errors import (
     DataError,
     LakeError,
     SchemaMismatch,
+    SourceError,
     TradingError,
 )
 from cappuccino_ml.core.files import artifact_folder, is_done, mark_done, read_json, write_bytes, write_json
@@ -25,6 +26,7 @@ __all__ = [
     "ManualClock",
     "SchemaMismatch",
     "Settings",
+    "SourceError",
     "SystemClock",
     "TradingError",
     "artifact_folder",

@@ -13,6 +13,10 @@ class DataError(CappuccinoError):
     """Bars or features are not what they must be."""
 
 
+class SourceError(CappuccinoError):
+    """An exchange or broker could not be reached, refused, or answered with something else than was asked for."""
+
+
 class LakeError(CappuccinoError):
     """The lake cannot be read or written as asked."""
 
