@@ -2,20 +2,25 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
+from cappuccino_ml.bars.file_names import quote_of_files
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ConfigurationError, Settings, digest
 
 PREFIX = "CAPPUCCINO_"
 VARIABLES = {
     "CAPPUCCINO_STATE": "folder for everything that is made (default: data_lake in the repository)",
-    "CAPPUCCINO_SOURCE": "where bars come from: simulated, placebo or files (default: simulated)",
-    "CAPPUCCINO_FILES_DIR": "for files: a folder of Parquet or CSV files named like BTC-USD",
+    "CAPPUCCINO_SOURCE": "where bars come from: simulated, placebo, files, ccxt or alpaca (default: simulated)",
+    "CAPPUCCINO_FILES_DIR": "for files: a folder of Parquet, Feather or CSV files named like BTC-USD",
+    "CAPPUCCINO_EXCHANGE": "for ccxt: its name of the exchange, such as kraken, coinbase or binance",
+    "CAPPUCCINO_SINCE": "for ccxt and alpaca: day of the first bars, such as 2024-01-01 (default: 2023-01-01)",
+    "CAPPUCCINO_URL": "for ccxt and alpaca: another address of the same interface, such as a proxy",
     "CAPPUCCINO_TICKERS": "comma list, in order (default: BTC,ETH,LTC,BCH,LINK,UNI,AAVE)",
     "CAPPUCCINO_QUOTE": "quote currency (default: USD; for files, the one all file names agree on)",
     "CAPPUCCINO_TIMEFRAME": "bar length: 1m 5m 15m 30m 1h 4h 1d (default: 1h)",
@@ -23,17 +28,24 @@ VARIABLES = {
     "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
     "CAPPUCCINO_SEED": "seed of everything random (default: 7)",
 }
+ALPACA_KEY, ALPACA_SECRET = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"  # the names that Alpaca's own tools read
 DEFAULT_SEED = 7
+DEFAULT_SINCE = datetime(2023, 1, 1, tzinfo=UTC)
+SOURCES = ("simulated", "placebo", "files", "ccxt", "alpaca")
 REPOSITORY = Path(__file__).resolve().parents[1]
-BAR_FILE_SUFFIXES = (".parquet", ".csv")
 
 
 class Configuration(Settings):
     """What a run was asked to do. Made by `Configuration.read`; tests construct it directly."""
 
     state: Path = Field(description="absolute folder for everything that is made")
-    source: Literal["simulated", "placebo", "files"] = "simulated"
+    source: Literal["simulated", "placebo", "files", "ccxt", "alpaca"] = "simulated"
     files_folder: Path | None = None
+    exchange: str | None = Field(None, description="for ccxt: which exchange, by ccxt's id")
+    since: datetime = Field(DEFAULT_SINCE, description="for ccxt and alpaca: first bar open asked for, UTC")
+    url: str | None = Field(None, description="for ccxt and alpaca: another address of the same interface")
+    alpaca_key: SecretStr | None = None
+    alpaca_secret: SecretStr | None = None
     universe: Universe = Universe()
     budget: Literal["small", "full"] = "small"
     workers: int = Field(1, ge=1)
@@ -53,16 +65,17 @@ class Configuration(Settings):
         for name in given:
             _require_known(name)
         given = {name: value for name, value in given.items() if value}
-        source = _one_of(given, "CAPPUCCINO_SOURCE", ("simulated", "placebo", "files"), default="simulated")
+        source = _one_of(given, "CAPPUCCINO_SOURCE", SOURCES, default="simulated")
         files_folder = _files_folder(given) if source == "files" else None
         tickers = _tickers(given)
         quote = given.get("CAPPUCCINO_QUOTE") or (
-            _quote_of_files(files_folder, tickers=tickers) if files_folder else "USD"
+            quote_of_files(files_folder, tickers=tickers) if files_folder else "USD"
         )
         values = {
             "state": _writable_folder(Path(given.get("CAPPUCCINO_STATE") or REPOSITORY / "data_lake")),
             "source": source,
             "files_folder": files_folder,
+            **(_venue(given, environment, source=source) if source in ("ccxt", "alpaca") else {}),
             "universe": _universe(tickers=tickers, quote=quote, timeframe=given.get("CAPPUCCINO_TIMEFRAME", "1h")),
             "budget": _one_of(given, "CAPPUCCINO_BUDGET", ("small", "full"), default="small"),
             "workers": _whole_number(given, "CAPPUCCINO_WORKERS", default=os.cpu_count() or 1, least=1),
@@ -73,7 +86,7 @@ class Configuration(Settings):
     @property
     def market(self) -> str:
         """Names what is traded, such as `simulated-usd-1h`: models and sessions of different markets never mix."""
-        name = f"{self.source}-{self.universe.quote.lower()}-{self.universe.timeframe}"
+        name = f"{self.exchange or self.source}-{self.universe.quote.lower()}-{self.universe.timeframe}"
         ours = [list(self.universe.tickers), str(self.files_folder or self.seed)]
         default = [list(Universe().tickers), str(DEFAULT_SEED)]
         return name if ours == default else f"{name}-{digest(ours)[:6]}"
@@ -205,6 +218,32 @@ def _writable_folder(path: Path) -> Path:
     return folder
 
 
+def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: str) -> dict[str, object]:
+    """What reaches an exchange. Keys come under the vendor's own names and are never printed."""
+    exchange = given.get("CAPPUCCINO_EXCHANGE", "").lower() or None
+    if source == "ccxt" and exchange is None:
+        raise ConfigurationError(
+            "CAPPUCCINO_SOURCE is ccxt, so CAPPUCCINO_EXCHANGE must name the exchange, such as kraken or coinbase."
+        )
+    key, secret = (environment.get(name, "").strip() for name in (ALPACA_KEY, ALPACA_SECRET))
+    keys = {"alpaca_key": key or None, "alpaca_secret": secret or None} if source == "alpaca" else {}
+    return {
+        "exchange": exchange if source == "ccxt" else None,
+        "since": _day(given, "CAPPUCCINO_SINCE", default=DEFAULT_SINCE),
+        "url": given.get("CAPPUCCINO_URL"),
+        **keys,
+    }
+
+
+def _day(given: Mapping[str, str], name: str, *, default: datetime) -> datetime:
+    if name not in given:
+        return default
+    try:
+        return datetime.strptime(given[name], "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is {given[name]!r}; it must be a day such as 2024-01-01.") from error
+
+
 def _files_folder(given: Mapping[str, str]) -> Path:
     if "CAPPUCCINO_FILES_DIR" not in given:
         raise ConfigurationError(
@@ -216,27 +255,3 @@ def _files_folder(given: Mapping[str, str]) -> Path:
             f"CAPPUCCINO_FILES_DIR is {folder}, which is not a folder; name the one that holds the bar files."
         )
     return folder
-
-
-def _quote_of_files(folder: Path, *, tickers: Sequence[str]) -> str:
-    """The quote currency in names like BTC-USDT.parquet, BTC_USDT.csv or BTCUSDT.csv, when all of them agree."""
-    names = [path.stem for path in sorted(folder.iterdir()) if path.suffix.lower() in BAR_FILE_SUFFIXES]
-    quotes = sorted({quote for name in names for quote in [_quote_in(name.upper(), tickers)] if quote})
-    if not quotes:
-        raise ConfigurationError(
-            f"{folder} holds no bar file named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv."
-        )
-    if len(quotes) > 1:
-        raise ConfigurationError(
-            f"the files in {folder} are quoted in {', '.join(quotes)}; choose one with CAPPUCCINO_QUOTE."
-        )
-    return quotes[0]
-
-
-def _quote_in(name: str, tickers: Sequence[str]) -> str:
-    """The quote in BTC-USDT, BTC_USDT or BTCUSDT; empty if it is no file of `tickers`."""
-    for mark in "-_":
-        if mark in name:
-            ticker, _, quote = name.partition(mark)
-            return quote if ticker in tickers else ""
-    return next((name.removeprefix(ticker) for ticker in tickers if name.startswith(ticker)), "")

@@ -16,6 +16,8 @@ from cappuccino_pipeline.dagster_home import in_process_tags, open_instance
 from cappuccino_pipeline.jobs import QUIET_CONSOLE, months_tags
 from cappuccino_pipeline.resources import Cappuccino
 
+_EXPECTED = {cls.__name__ for cls in (CappuccinoError, *CappuccinoError.__subclasses__())}
+
 
 class _Voice:
     """Lines of progress with the seconds since the start."""
@@ -111,10 +113,10 @@ def run_job(
         )
     )
     if not result.success:
-        raise CappuccinoError(_reason(result))
+        raise CappuccinoError(failure_reason(result))
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def failure_reason(result: dg.ExecuteInProcessResult) -> str:
     """The sentence of the first failure, without the stack."""
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -125,8 +127,8 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
                 return f"the blocking check {check.check_name} of {asset} failed: {_plain(findings)}"
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
+            while error is not None and error.cause is not None and error.cls_name not in _EXPECTED:
+                error = error.cause  # past Dagster's own; what lies below ours is for the log
             return error.message.strip().split(": ", 1)[-1] if error is not None else str(event.message)
     return "a run failed; see its events with `make ui`"
 

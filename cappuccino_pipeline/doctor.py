@@ -62,9 +62,8 @@ def _state(folder: Path) -> str:
 
 def _source(cappuccino: Cappuccino) -> str:
     universe = cappuccino.configuration.universe
-    first, end = cappuccino.coverage
     return (
-        f"{cappuccino.source.label}, {first:%Y-%m-%d} to {end:%Y-%m-%d}, "
+        f"{cappuccino.source.label}, {cappuccino.coverage_text}, "
         f"{', '.join(universe.tickers)} in {universe.quote}, {universe.timeframe}"
     )
 

@@ -8,7 +8,7 @@ update_bars = dg.define_asset_job(
     "update_bars",
     selection=dg.AssetSelection.groups("bars", "features"),
     description="Bars and features of chosen months. Asks the source only for what is missing.",
-    tags={"dagster/max_runtime": "1800"},
+    tags={"dagster/max_runtime": "28800"},  # years of minute bars from a patient exchange take hours
 )
 research = dg.define_asset_job(
     "research",

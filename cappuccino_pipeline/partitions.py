@@ -9,8 +9,13 @@ from cappuccino_pipeline.resources import this_process
 MONTH_FORMAT = "%Y-%m"
 
 
-def month_partitions(*, start: datetime, end: datetime) -> dg.MonthlyPartitionsDefinition:
-    """One partition per month that has a part in [start, end), `"2024-01"` and so on, the unfinished month included."""
+def month_partitions(*, start: datetime, end: datetime | None) -> dg.MonthlyPartitionsDefinition:
+    """One partition per month that has a part in [start, end), `"2024-01"` and so on, the unfinished month included.
+
+    Without an end new months come by themselves.
+    """
+    if end is None:
+        return dg.MonthlyPartitionsDefinition(start_date=start.strftime(MONTH_FORMAT), fmt=MONTH_FORMAT, end_offset=1)
     last = end - timedelta(microseconds=1)
     after = datetime(last.year + last.month // 12, last.month % 12 + 1, 1, tzinfo=UTC)
     # end_offset 1: without it the running month, the one that hourly updates fill, would not exist before it is over.

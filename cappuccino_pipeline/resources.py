@@ -6,7 +6,18 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cappuccino_ml.bars import BARS_SCHEMA, BarPanel, BarSource, FilesSource, SimulatedSource, read_panel
+from cappuccino_ml.bars import (
+    BARS_SCHEMA,
+    BUILT_TIMEFRAMES,
+    AlpacaSource,
+    BarPanel,
+    BarSource,
+    BuiltFromHours,
+    CcxtSource,
+    SimulatedSource,
+    files_source,
+    read_panel,
+)
 from cappuccino_ml.core import Clock, SystemClock, digest
 from cappuccino_ml.features import FeatureSchema
 from cappuccino_ml.lake import LakeTable
@@ -19,6 +30,8 @@ if TYPE_CHECKING:
     from cappuccino_ml.study import Dataset, StudyResult
     from cappuccino_ml.verdict import Finalist
     from cappuccino_pipeline.plans import Plan
+
+_LOCK_TIMEOUT_S = 600.0  # an hourly update waits for the month that a backfill is just loading
 
 
 class Cappuccino:
@@ -59,16 +72,41 @@ class Cappuccino:
 
     @cached_property
     def source(self) -> BarSource:
-        """Where bars come from."""
+        """Where bars come from; 4h and 1d bars are built from its hours."""
         chosen = self.configuration
         if chosen.files_folder is not None:
-            return FilesSource(chosen.files_folder, symbols=chosen.universe.symbols)
+            return files_source(chosen.files_folder, chosen.universe)
+        source = self._venue()
+        return BuiltFromHours(source) if chosen.universe.timeframe in BUILT_TIMEFRAMES else source
+
+    def _venue(self) -> BarSource:
+        chosen = self.configuration
+        if chosen.exchange is not None:
+            return CcxtSource(chosen.exchange, since=chosen.since, clock=self.clock, url=chosen.url, tell=self._tell)
+        if chosen.source == "alpaca":
+            return AlpacaSource(
+                since=chosen.since,
+                clock=self.clock,
+                key=chosen.alpaca_key,
+                secret=chosen.alpaca_secret,
+                url=chosen.url,
+                tell=self._tell,
+            )
         return SimulatedSource(seed=chosen.seed, variant="placebo" if chosen.source == "placebo" else "planted")
 
+    def _tell(self, line: str) -> None:
+        self.say(line)
+
     @cached_property
-    def coverage(self) -> tuple[datetime, datetime]:
-        """First bar open and end (exclusive), UTC, of what the source offers for the universe."""
+    def coverage(self) -> tuple[datetime, datetime | None]:
+        """First bar open and end (exclusive; None where bars keep coming), UTC, of what the source offers."""
         return self.source.coverage(self.configuration.universe)
+
+    @property
+    def coverage_text(self) -> str:
+        """The coverage as people read it: `2024-01-01 to 2026-01-01`, or `from 2023-01-01 on`."""
+        first, end = self.coverage
+        return f"from {first:%Y-%m-%d} on" if end is None else f"{first:%Y-%m-%d} to {end:%Y-%m-%d}"
 
     @cached_property
     def bars(self) -> LakeTable:
@@ -138,7 +176,9 @@ class Cappuccino:
         universe = self.configuration.universe
         identity = {"source": self.source.identity(), "universe": universe.model_dump(mode="json"), **schema}
         name = f"{self.configuration.market}-{digest(identity)[:8]}"
-        return LakeTable(self.configuration.state, stage=stage, name=name, identity=identity)
+        return LakeTable(
+            self.configuration.state, stage=stage, name=name, identity=identity, lock_timeout_s=_LOCK_TIMEOUT_S
+        )
 
 
 @cache

@@ -55,11 +55,11 @@ def serve(*, dagster_port: int, mlflow_port: int) -> None:
     servers: list[_Server] = []
     try:
         # A source that cannot be read is an error here, and not a traceback in a log file.
-        first, end = Cappuccino(configuration).coverage
+        covered = Cappuccino(configuration).coverage_text
         with open_instance(configuration.dagster_home) as instance:
             bury_dead_runs(instance)
         print(
-            f"{configuration.source} bars {first:%Y-%m-%d} to {end:%Y-%m-%d}; starting Dagster and MLflow ...",
+            f"{configuration.source} bars, {covered}; starting Dagster and MLflow ...",
             flush=True,
         )
         servers += [_start_mlflow(configuration, port=mlflow_port)]

@@ -27,11 +27,20 @@ class Finding(Settings):
     message: str
 
 
+class Outage(Settings):
+    """A stretch without bars, and whom it concerned: an exchange's outage shows in all symbols at once."""
+
+    first: datetime  # open of the first missing bar, UTC
+    bars: int
+    symbols: tuple[str, ...]
+
+
 class AuditReport(Settings):
     """All findings, and the counts a person wants to see beside them."""
 
     passed: bool  # no finding of severity error
     findings: list[Finding]
+    outages: list[Outage]  # every hole between a symbol's first and last bar, those of several symbols as one
     rows: dict[str, int]  # by symbol
     filled: dict[str, int]  # bars that align would fill, by symbol, from the common first bar on
     zero_volume: dict[str, int]  # bars without trades, by symbol: normal on thin venues
@@ -72,6 +81,7 @@ def audit_bars(frame: pd.DataFrame, universe: Universe, *, cap_bars: int | None 
     return AuditReport(
         passed=all(finding.severity != "error" for finding in findings),
         findings=findings,
+        outages=_outages(findings),
         rows={symbol: len(rows) for symbol, rows in by_symbol.items()},
         filled={symbol: _missing(stamps[symbol], common, last, universe) for symbol in held},
         zero_volume={symbol: int((rows["volume"] == 0).sum()) for symbol, rows in by_symbol.items()},
@@ -167,6 +177,15 @@ def _hole_findings(
             Finding(symbol=symbol, kind="hole", first=_moment(first), bars=bars, severity=severity, message=message)
         )
     return findings
+
+
+def _outages(findings: list[Finding]) -> list[Outage]:
+    """Holes with the same first bar and length are one outage."""
+    found: dict[tuple[datetime, int], list[str]] = {}
+    for finding in findings:
+        if finding.kind == "hole" and finding.first is not None:
+            found.setdefault((finding.first, finding.bars), []).append(finding.symbol)
+    return [Outage(first=first, bars=bars, symbols=tuple(found[first, bars])) for first, bars in sorted(found)]
 
 
 def _missing(stamps: Stamps, common: np.datetime64 | None, last: np.datetime64 | None, universe: Universe) -> int:

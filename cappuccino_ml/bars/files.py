@@ -1,40 +1,44 @@
-"""Bars from a folder that holds one Parquet or CSV file per symbol."""
+"""Bars from a folder of Parquet, Feather or CSV files: plain ones, freqtrade's, Binance's, CryptoDataDownload's."""
 
+import itertools
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyarrow import ArrowException
+from numpy.typing import NDArray
 
+from cappuccino_ml.bars.aggregate import BUILT_TIMEFRAMES, HOURLY, BuiltFromHours
+from cappuccino_ml.bars.file_formats import read_bar_file
+from cappuccino_ml.bars.file_names import BarFile, bar_files
 from cappuccino_ml.bars.grid import bar_step, hour_text, off_grid
-from cappuccino_ml.bars.schema import BAR_COLUMNS, tidy_bars, times, to_datetime, to_datetime64
-from cappuccino_ml.bars.universe import Universe
+from cappuccino_ml.bars.schema import BAR_COLUMNS, empty_bars, tidy_bars, times, to_datetime, to_datetime64
+from cappuccino_ml.bars.source import BarSource
+from cappuccino_ml.bars.universe import TIMEFRAMES, Universe
 from cappuccino_ml.core import ConfigurationError, DataError, digest
 
-_TIME_NAMES = ("timestamp", "time", "date", "datetime", "open_time")
-_SUFFIXES = (".parquet", ".csv")
-# An epoch below the limit is in that unit: in seconds 1e11 is the year 5138, in milliseconds 1973.
-_EPOCH_UNITS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
-    (1e11, "s"),
-    (1e14, "ms"),
-    (1e17, "us"),
-    (np.inf, "ns"),
-)
+_LISTED_FILES = 12
 
 
 class FilesSource:
-    """Bars of `folder`, one file per symbol: `BTC-USDT.parquet`, `BTCUSDT.csv`, `BTC_USDT.csv`, in any case.
+    """Bars of the files in `folder`. A file's name tells its symbol, in any case:
 
-    A file has the columns timestamp (or time, date, datetime, open_time), open, high, low, close and volume, in any
-    case and order. Times are the bars' opens: ISO 8601, UTC unless the text says otherwise, or an epoch in s, ms, us
-    or ns.
+    - plain: `BTC-USDT.parquet`, `BTCUSDT.csv`, `BTC_USDT.csv`, also with a timeframe: `BTC-USDT-5m.parquet`;
+    - freqtrade: `BTC_USDT-1h.feather` (futures do not count);
+    - Binance's archive: `BTCUSDT-1h-2024-01.csv`, `BTCUSDT-1h-2024-01-15.csv`. All parts of a symbol are joined; where
+      two have the same bar, the file whose name sorts later wins, which puts a month's file above those of its days;
+    - CryptoDataDownload: `Binance_BTCUSDT_1h.csv`, `Kraken_BTCUSD_d.csv`, `Bitstamp_BTCUSD_2021_minute.csv`.
+
+    A file whose name says another timeframe than the universe's does not count. What may be in a file: `read_bar_file`.
+    Bars come as the files have them; see `files_source` for 4h and 1d bars built from 1h ones.
 
     Args:
         folder: where the files lie.
-        symbols: the only ones whose files count; other files in the folder are then not even opened.
+        symbols: the only ones whose files count in `identity`; other files in the folder are then not even opened.
+        timeframe: the only one whose files count in `identity`; all if not given.
         label: what people read on pages made from these bars; `files (<folder name>)` if not given.
 
     Raises:
@@ -43,15 +47,23 @@ class FilesSource:
 
     name = "files"
 
-    def __init__(self, folder: Path, *, symbols: Sequence[str] | None = None, label: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        symbols: Sequence[str] | None = None,
+        timeframe: str | None = None,
+        label: str | None = None,
+    ) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise ConfigurationError(
                 f"the bars folder {self.folder} does not exist; name a folder with one Parquet or CSV file per symbol."
             )
         self._symbols = symbols
+        self._bar = None if timeframe is None else TIMEFRAMES[timeframe]
         self._label = label or f"files ({self.folder.resolve().name})"
-        self._read: dict[Path, tuple[tuple[int, int], pd.DataFrame]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], _Part]] = {}
 
     @property
     def label(self) -> str:
@@ -59,105 +71,151 @@ class FilesSource:
         return self._label
 
     def identity(self) -> dict[str, Any]:
-        """Each file's name and the hash of its first bar: it survives a move of the folder and bars appended later."""
-        return {"name": self.name, "files": {path.name: digest(self._first_bar(path)) for path in self._own_files()}}
+        """The hash of each series' first bar: it survives a move of the folder and bars appended later.
+
+        Appended may be rows of a file or further files, and the files of a month's days may give way to the month's.
+        """
+        if self._symbols is None:
+            files = [file for file in bar_files(self.folder) if self._bar in (None, file.bar) or file.bar is None]
+        else:
+            files = [file for symbol in self._symbols for file in self._files(symbol, self._bar)]
+        files = sorted(files, key=lambda file: (file.series, file.path))
+        groups = itertools.groupby(files, key=lambda file: file.series)
+        return {"name": self.name, "files": {series: self._first_bar(list(group)) for series, group in groups}}
 
     def coverage(self, universe: Universe) -> tuple[datetime, datetime]:
         """From the first bar of any of the universe's files to the end of the last."""
-        stamps = [times(self._bars(symbol, universe)) for symbol in universe.symbols]
+        stamps = [part.stamps for symbol in universe.symbols for part in self._parts(symbol, universe)]
         first, last = min(held[0] for held in stamps), max(held[-1] for held in stamps)
         return to_datetime(first), to_datetime(last) + universe.bar
 
     def fetch(self, *, symbol: str, universe: Universe, start: datetime, end: datetime) -> pd.DataFrame:
-        """The file's bars that open in [start, end).
+        """The files' bars that open in [start, end).
 
         Raises:
-            DataError: there is no file for `symbol` or more than one, or it does not hold bars of this timeframe.
+            DataError: there is no file for `symbol` or more than one market's, or they do not hold bars of this
+                timeframe.
         """
-        bars = self._bars(symbol, universe)
-        stamps = times(bars)
-        first, stop = np.searchsorted(stamps, [to_datetime64(start), to_datetime64(end)])
-        return bars.iloc[first:stop].reset_index(drop=True)
+        pieces = []
+        for part in self._parts(symbol, universe):
+            first, stop = np.searchsorted(part.stamps, [to_datetime64(start), to_datetime64(end)])
+            if first < stop:
+                pieces.append(part.bars.iloc[first:stop])
+        if len(pieces) > 1:
+            return tidy_bars(pd.concat(pieces), symbol=symbol)
+        return pieces[0].reset_index(drop=True) if pieces else empty_bars(BAR_COLUMNS)
 
-    def _own_files(self) -> list[Path]:
-        return self._files() if self._symbols is None else sorted(self._path(symbol) for symbol in self._symbols)
+    def holds(self, universe: Universe) -> bool:
+        """Whether every symbol has files with bars of the universe's length that open on the UTC grid.
 
-    def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-
-    def _path(self, symbol: str) -> Path:
-        wanted = symbol.replace("-", "").upper()
-        files = self._files()
-        found = [path for path in files if path.stem.replace("-", "").replace("_", "").upper() == wanted]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise DataError(f"{self.folder} holds {' and '.join(path.name for path in found)} for {symbol}; keep one.")
-        held = ", ".join(path.name for path in files[:12]) or "no Parquet or CSV file"
-        raise DataError(
-            f"{self.folder} has no file for {symbol}, such as {symbol}.parquet or {symbol.replace('-', '')}.csv; "
-            f"it holds {held}{', ...' if len(files) > 12 else ''}."
+        Raises:
+            DataError: there are files of several markets for a symbol, or one cannot be read.
+        """
+        return self.has_files(universe) and all(
+            _misfit(file.path, self._part(file), universe) is None
+            for symbol in universe.symbols
+            for file in self._files(symbol, universe.bar)
         )
 
-    def _bars(self, symbol: str, universe: Universe) -> pd.DataFrame:
-        path = self._path(symbol)
-        bars = self._load(path)
+    def has_files(self, universe: Universe) -> bool:
+        """Whether every symbol has files whose names do not speak against bars of the universe's length."""
+        files = bar_files(self.folder)
+        return all(any(file.may_hold(symbol, universe.bar) for file in files) for symbol in universe.symbols)
+
+    def _files(self, symbol: str, bar: timedelta | None) -> list[BarFile]:
+        """The files for `symbol`, sorted by name: one, or all parts of one series; any series if `bar` is None."""
+        files = bar_files(self.folder)
+        found = [file for file in files if file.may_hold(symbol, bar)]
+        if not found:
+            raise DataError(self._absence(symbol, bar, files))
+        rivals = {file.series: file.path.name for file in reversed(found)}
+        if bar is not None and len(rivals) > 1:
+            raise DataError(f"{self.folder} holds {' and '.join(sorted(rivals.values()))} for {symbol}; keep one.")
+        return found
+
+    def _absence(self, symbol: str, bar: timedelta | None, files: list[BarFile]) -> str:
+        length = next((f" with {name} bars" for name, length in TIMEFRAMES.items() if length == bar), "")
+        held = (
+            ", ".join(file.path.name for file in files[:_LISTED_FILES]) or "no Parquet or CSV file, nor a Feather one"
+        )
+        other = next((file for file in files if file.may_hold(symbol)), None)
+        hint = "" if other is None else "; set the timeframe their names tell, or supply these bars"
+        return (
+            f"{self.folder} has no file for {symbol}{length}, such as {symbol}.parquet or "
+            f"{symbol.replace('-', '')}.csv; it holds {held}{', ...' if len(files) > _LISTED_FILES else ''}{hint}."
+        )
+
+    def _parts(self, symbol: str, universe: Universe) -> "list[_Part]":
+        parts = []
+        for file in self._files(symbol, universe.bar):
+            part = self._part(file)
+            if wrong := _misfit(file.path, part, universe):
+                raise DataError(wrong)
+            parts.append(part)
+        return parts
+
+    def _part(self, file: BarFile) -> "_Part":
+        """The file's bars, parsed once for each state of the file."""
+        status = file.path.stat()
+        state = (status.st_mtime_ns, status.st_size)
+        if file.path not in self._read or self._read[file.path][0] != state:
+            self._read[file.path] = (state, _Part.of(read_bar_file(file)))
+        return self._read[file.path][1]
+
+    def _first_bar(self, files: list[BarFile]) -> str:
+        # Of files that begin with the same bar the last one counts, as in `fetch`.
+        bar = min((self._part(file) for file in reversed(files)), key=lambda part: part.stamps[0]).bars.iloc[0]
+        return digest([bar["timestamp"].isoformat(), *(float(bar[name]) for name in BAR_COLUMNS[1:])])
+
+
+def files_source(folder: Path, universe: Universe, *, label: str | None = None) -> BarSource:
+    """The source for a folder and a universe: its files as they are, or 4h and 1d bars built from its 1h ones.
+
+    4h and 1d bars are taken as they are only if the files of all symbols have them, opening on the UTC grid.
+
+    Raises:
+        ConfigurationError: the folder does not exist.
+        DataError: for 4h and 1d, when a file cannot be read or there are files of several markets for a symbol.
+    """
+    native, hourly = (
+        FilesSource(folder, symbols=universe.symbols, timeframe=timeframe, label=label)
+        for timeframe in (universe.timeframe, HOURLY)
+    )
+    if universe.timeframe not in BUILT_TIMEFRAMES or native.holds(universe):
+        return native
+    # Without files for hours the long bars' own fault is worth hearing, not that hours are missing.
+    has_hours = hourly.has_files(universe.model_copy(update={"timeframe": HOURLY}))
+    return native if native.has_files(universe) and not has_hours else BuiltFromHours(hourly)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One parsed file."""
+
+    bars: pd.DataFrame
+    stamps: NDArray[np.datetime64]  # [T], datetime64[us]
+    grid_us: int  # the longest step from 1970-01-01T00Z on which all bars open
+    step: np.timedelta64 | None  # the shortest between two bars
+
+    @classmethod
+    def of(cls, bars: pd.DataFrame) -> "_Part":
         stamps = times(bars)
-        steps = np.diff(stamps)
-        if (wrong := off_grid(stamps, universe)).any():
-            raise DataError(
-                f"{path}: the bar at {hour_text(stamps[int(wrong.argmax())])} is off the {universe.timeframe} grid; "
-                "set the timeframe these bars have, or supply bars that open on that grid in UTC."
-            )
-        if len(steps) and (steps.min() > bar_step(universe)):
-            raise DataError(
-                f"{path} holds bars {int(steps.min() / np.timedelta64(1, 'm'))} minutes apart, "
-                f"not {universe.timeframe} ones; set the timeframe these bars have."
-            )
-        return bars
-
-    def _load(self, path: Path) -> pd.DataFrame:
-        state = (path.stat().st_mtime_ns, path.stat().st_size)
-        if path not in self._read or self._read[path][0] != state:
-            self._read[path] = (state, _read_bars(path))
-        return self._read[path][1]
-
-    def _first_bar(self, path: Path) -> list[Any]:
-        bar = self._load(path).iloc[0]
-        return [bar["timestamp"].isoformat(), *(float(bar[name]) for name in BAR_COLUMNS[1:])]
+        grid_us = int(np.gcd.reduce(stamps.astype(np.int64)))
+        return cls(bars=bars, stamps=stamps, grid_us=grid_us, step=np.diff(stamps).min() if len(stamps) > 1 else None)
 
 
-def _read_bars(path: Path) -> pd.DataFrame:
-    try:
-        raw = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError, ArrowException) as error:
-        raise DataError(f"{path} cannot be read as {path.suffix[1:].upper()} ({error}); replace the file.") from error
-    if raw.index.name is not None:
-        raw = raw.reset_index()
-    by_name = {str(column).strip().lower().replace(" ", "_"): column for column in raw.columns}
-    time_name = next((name for name in _TIME_NAMES if name in by_name), None)
-    missing = [name for name in BAR_COLUMNS[1:] if name not in by_name]
-    if time_name is None:
-        missing.insert(0, f"timestamp (or {', '.join(_TIME_NAMES[1:])})")
-    if missing or time_name is None:
-        held = ", ".join(map(str, raw.columns))
-        raise DataError(f"{path} lacks {', '.join(missing)}; its columns are {held}; rename or add what is missing.")
-    if raw.empty:
-        raise DataError(f"{path} holds no rows; replace or remove the file.")
-    frame = pd.DataFrame({name: raw[by_name[name]] for name in BAR_COLUMNS[1:]})
-    frame.insert(0, "timestamp", _moments(raw[by_name[time_name]], path))
-    return tidy_bars(frame, symbol=path.name)
-
-
-def _moments(column: pd.Series, path: Path) -> pd.Series:
-    """Times as UTC moments, whether they came as moments, text or an epoch."""
-    try:
-        if pd.api.types.is_numeric_dtype(column):
-            largest = float(column.abs().max())
-            unit = next(unit for limit, unit in _EPOCH_UNITS if largest < limit)
-            return pd.to_datetime(column, unit=unit, utc=True)
-        if pd.api.types.is_datetime64_any_dtype(column):
-            return pd.to_datetime(column, utc=True)
-        return pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, StopIteration) as error:
-        raise DataError(f"{path}: the column {column.name} is neither ISO 8601 nor an epoch ({error}).") from error
+def _misfit(path: Path, part: _Part, universe: Universe) -> str | None:
+    """Why these are not bars of the universe's timeframe, if they are not."""
+    step = bar_step(universe)
+    if part.grid_us % int(step.astype(np.int64)):
+        first = hour_text(part.stamps[int(off_grid(part.stamps, universe).argmax())])
+        return (
+            f"{path}: the bar at {first} is off the {universe.timeframe} grid; "
+            "set the timeframe these bars have, or supply bars that open on that grid in UTC."
+        )
+    if part.step is not None and part.step > step:
+        return (
+            f"{path} holds bars {int(part.step / np.timedelta64(1, 'm'))} minutes apart, not {universe.timeframe} "
+            "ones; set the timeframe these bars have (4h and 1d bars must open at multiples of it from 00:00 UTC)."
+        )
+    return None

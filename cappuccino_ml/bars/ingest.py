@@ -1,24 +1,23 @@
 """From a source into the lake, month by month: ask for what is missing, record revisions, store closed bars only."""
 
-import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from cappuccino_ml.bars.answered import OVERLAP_BARS, Range, SymbolMonth, take_in
 from cappuccino_ml.bars.grid import align
 from cappuccino_ml.bars.panel import BarPanel
-from cappuccino_ml.bars.schema import BAR_COLUMNS, BARS_COLUMNS, BARS_SCHEMA, empty_bars, tidy_bars, times
+from cappuccino_ml.bars.schema import BAR_COLUMNS, BARS_COLUMNS, BARS_SCHEMA, empty_bars, tidy_bars
 from cappuccino_ml.bars.source import BarSource
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import DataError
-from cappuccino_ml.lake import LakeTable
+from cappuccino_ml.lake import LakeTable, PartitionEntry
 
-OVERLAP_BARS = 24  # asked for again at the growing edge, where exchanges still revise bars and fill short holes
 _LISTED_REVISIONS = 200
-Range = tuple[datetime, datetime]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def bars_table(root: Path, *, source: BarSource, universe: Universe, lock_timeout_s: float = 60.0) -> LakeTable:
@@ -39,15 +38,23 @@ def ingest_month(
     month: str,
     *,
     now: datetime,
-    window: Range | None = None,
+    window: tuple[datetime, datetime | None] | None = None,
     refresh: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Bring one monthly partition up to date.
+    """Bring one monthly partition up to date, asking only for what the source has not answered for.
 
-    Of a symbol the partition knows, only what lies before its first and after its last bar is asked for, with the
-    last `OVERLAP_BARS` once more, and holes that are too long to fill: they may have been supplied since. A bar that
-    comes with other values replaces the stored one and is recorded in the partition's meta as a revision. Bars not
-    closed at `now` are never stored. With nothing new nothing is written.
+    The partition's meta keeps, by symbol, the stretch that was answered (`answered`) and the first and last bar
+    (`held`). The newest `OVERLAP_BARS` before `now` never count as answered, because a missing bar there may be late
+    and a bar there may still be revised: they are asked for again until they are older than that, over the turn of the
+    month too. A complete month costs no request and no write, an empty one (before the listing) is remembered as such.
+
+    A bar that comes with other values replaces the stored one and is recorded in the meta; one that the source no
+    longer has stays. Bars not closed at `now` are never stored. Brought up to date in any steps, killed or not, the
+    partition ends with the same bytes; what was revised between the steps shows in the record of revisions only.
+
+    If the source fails, it is not asked further; what it had answered whole before is stored, then the error goes on.
+    The table's lock is held meanwhile: another writer waits, and gets a sentence if that takes too long.
 
     Args:
         source: where bars come from.
@@ -55,48 +62,60 @@ def ingest_month(
         universe: the symbols.
         month: partition, `YYYY-MM`.
         now: the present moment, with time zone.
-        window: store bars that open in [start, end) only; the source's coverage if not given.
-        refresh: ask for the whole month again, to find revisions.
+        window: store bars that open in [start, end) only, without end if that is None; the source's coverage if not
+            given.
+        refresh: ask for the whole month again, to find revisions and bars supplied late.
+        tell: is told in one line what each request brought.
 
     Returns:
-        Facts: month, rows, new_rows, revisions (found now), asked (ranges asked for, by symbol), rows_by_symbol,
-        written.
+        JSON facts: month, rows, rows_by_symbol, range_by_symbol ([first, last] open), asked (ranges, by symbol),
+        new_rows, revisions (how many, found now), revised (those: symbol, timestamp, old and new values),
+        changed_from (open of the earliest bar that is new or revised, None if there is none), gaps (symbol, first, bars
+        of each hole that the source has confirmed, from a symbol's listing on), written.
 
     Raises:
-        DataError: `month` is not a month, or the source's rows are not bars.
-        LakeError: another writer holds the table.
+        DataError: `month` is not a month, or the source does not serve this range, or its rows are not bars.
+        SourceError: the source could not be reached or refused.
+        LakeError: another writer holds the table, or the disk refuses.
     """
-    begin, end = _span(source, universe, month, now=now, window=window)
+    span, settled = _span(source, universe, month, now=now, window=window)
+    asked: dict[str, list[list[str]]] = {}
+    new_rows, revised, changes = 0, list[dict[str, Any]](), list[datetime]()
     with table.lock():
-        entry = table.partitions.get(month)
-        stored = table.read(month) if entry is not None else empty_bars()
-        asked: dict[str, list[list[str]]] = {}
-        parts, new_rows, revised = [], 0, []
-        for symbol in universe.symbols:
-            old = stored.loc[stored["symbol"] == symbol, list(BAR_COLUMNS)].reset_index(drop=True)
-            ranges = _wanted(old, begin, end, universe, refresh=refresh)
-            asked[symbol] = [[first.isoformat(), stop.isoformat()] for first, stop in ranges]
-            for first, stop in ranges:
-                fresh = _fetch(source, symbol, universe, first, stop)
-                revised += _revisions(symbol, old, fresh)
-                old, added = _merge(old, fresh)
-                new_rows += added
-            parts.append(old.assign(symbol=symbol))
-        merged = pd.concat([part for part in parts if len(part)] or [empty_bars()], ignore_index=True)
-        merged = merged[list(BARS_COLUMNS)].sort_values(["timestamp", "symbol"], kind="stable", ignore_index=True)
-        meta: dict[str, Any] = dict(entry.meta) if entry is not None else {"revisions": 0, "revised": []}
+        entries = table.partitions
+        stored = table.read(month) if month in entries else empty_bars()
+        known = {symbol: _known(symbol, month, stored, entries) for symbol in universe.symbols}
         written = False
-        if new_rows or revised:
-            meta["revisions"] += len(revised)
-            meta["revised"] = (meta["revised"] + revised)[-_LISTED_REVISIONS:]
-            written = table.write(month, merged.astype({"symbol": "str"}), meta=meta)
+        try:
+            for symbol in universe.symbols:
+                for first, stop in known[symbol].wanted(span, universe, refresh=refresh):
+                    fresh = _fetch(source, symbol, universe, first, stop)
+                    change = take_in(known[symbol].bars, fresh)
+                    known[symbol] = known[symbol].learn(change.bars, asked=(first, stop), settled=settled)
+                    asked.setdefault(symbol, []).append([first.isoformat(), stop.isoformat()])
+                    new_rows += change.added
+                    changes += [change.first] if change.first is not None else []
+                    revised += [{"symbol": symbol, **revision} for revision in change.revised]
+                    if tell is not None:
+                        tell(f"{month} {symbol}: {len(fresh)} bars, {first:%Y-%m-%dT%H:%MZ} to {stop:%Y-%m-%dT%H:%MZ}")
+        finally:
+            if asked:
+                written = _store(table, month, known, entries.get(month), revised=revised, changed=bool(changes))
     return {
         "month": month,
-        "rows": len(merged),
+        "rows": sum(len(one.bars) for one in known.values()),
+        "rows_by_symbol": {symbol: len(one.bars) for symbol, one in known.items()},
+        "range_by_symbol": _held(known),
+        "asked": asked,
         "new_rows": new_rows,
         "revisions": len(revised),
-        "asked": {symbol: ranges for symbol, ranges in asked.items() if ranges},
-        "rows_by_symbol": {symbol: int((merged["symbol"] == symbol).sum()) for symbol in universe.symbols},
+        "revised": revised,
+        "changed_from": min(changes).isoformat() if changes else None,
+        "gaps": [
+            {"symbol": symbol, "first": gap.first.isoformat(), "bars": gap.bars}
+            for symbol, one in known.items()
+            for gap in one.gaps(universe.bar)
+        ],
         "written": written,
     }
 
@@ -136,33 +155,82 @@ def months_between(start: datetime, end: datetime) -> list[str]:
     return [f"{start.year + (start.month - 1 + k) // 12}-{(start.month - 1 + k) % 12 + 1:02d}" for k in range(count)]
 
 
-def _span(source: BarSource, universe: Universe, month: str, *, now: datetime, window: Range | None) -> Range:
-    """Opens of the bars that belong in the partition: month, window and coverage, and closed at `now`."""
+def _span(
+    source: BarSource,
+    universe: Universe,
+    month: str,
+    *,
+    now: datetime,
+    window: tuple[datetime, datetime | None] | None,
+) -> tuple[Range, datetime]:
+    """Opens of the bars that belong in the partition (of month and window, closed); and until when they are settled."""
     try:
         first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
     except ValueError as error:
         raise DataError(f"{month!r} is not a month; write it as 2024-03.") from error
-    stop = (first + timedelta(days=32)).replace(day=1)
-    since, until = window if window is not None else source.coverage(universe)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    closed = now - (now - epoch) % universe.bar  # a bar that opens at or after this one's open is still forming
-    return max(first, since), min(stop, until, closed)
-
-
-def _wanted(old: pd.DataFrame, begin: datetime, end: datetime, universe: Universe, *, refresh: bool) -> list[Range]:
-    if begin >= end:
-        return []
-    if old.empty or refresh:
-        return [(begin, end)]
     bar = universe.bar
-    first, after = old["timestamp"].iloc[0].to_pydatetime(), old["timestamp"].iloc[-1].to_pydatetime() + bar
-    ranges = [(begin, min(first, end))] if begin < first else []
-    opens = [moment.to_pydatetime() for moment in old["timestamp"]]
-    too_long = (universe.fill_cap_bars + 1) * bar
-    ranges += [(one + bar, other) for one, other in itertools.pairwise(opens) if other - one > too_long]
-    if after < end:
-        ranges.append((max(after - OVERLAP_BARS * bar, begin), end))
-    return ranges
+    closed = now - (now - _EPOCH) % bar  # a bar that opens at or after this one's open is still forming
+    since, until = window if window is not None else source.coverage(universe)
+    stop = min((first + timedelta(days=32)).replace(day=1), closed, until if until is not None else closed)
+    # Bars open on the grid, so the stretch may begin and end there; then a gap is a whole number of bars.
+    begin, end = (moment.astimezone(UTC) + (_EPOCH - moment) % bar for moment in (max(first, since), stop))
+    return (begin, end), closed.astimezone(UTC) - OVERLAP_BARS * bar
+
+
+def _known(symbol: str, month: str, stored: pd.DataFrame, entries: dict[str, PartitionEntry]) -> SymbolMonth:
+    bars = stored.loc[stored["symbol"] == symbol, list(BAR_COLUMNS)].reset_index(drop=True)
+    # Months stored before these facts were kept count as not answered: they are asked for once more.
+    held = [(other, entry.meta.get("held", {}).get(symbol)) for other, entry in entries.items()]
+    answered = entries[month].meta.get("answered", {}).get(symbol) if month in entries else None
+    return SymbolMonth(
+        bars=bars,
+        answered=None if answered is None else (_moment(answered[0]), _moment(answered[1])),
+        before=next((_moment(span[1]) for other, span in reversed(held) if span and other < month), None),
+        after=next((_moment(span[0]) for other, span in held if span and other > month), None),
+    )
+
+
+def _held(known: dict[str, SymbolMonth]) -> dict[str, list[str]]:
+    """First and last open of the symbols that have bars."""
+    return {
+        symbol: [one.bars["timestamp"].iloc[row].isoformat() for row in (0, -1)]
+        for symbol, one in known.items()
+        if len(one.bars)
+    }
+
+
+def _store(
+    table: LakeTable,
+    month: str,
+    known: dict[str, SymbolMonth],
+    entry: PartitionEntry | None,
+    *,
+    revised: list[dict[str, Any]],
+    changed: bool,
+) -> bool:
+    """Write the month if its rows or what is known of them changed."""
+    before: dict[str, Any] = entry.meta if entry is not None else {"revisions": 0, "revised": []}
+    meta = {
+        "answered": {
+            symbol: [moment.isoformat() for moment in one.answered]
+            for symbol, one in known.items()
+            if one.answered is not None
+        },
+        "held": _held(known),
+        "revisions": before["revisions"] + len(revised),
+        "revised": (before["revised"] + revised)[-_LISTED_REVISIONS:],
+    }
+    if not changed and meta == before:
+        return False
+    parts = [one.bars.assign(symbol=symbol) for symbol, one in known.items() if len(one.bars)]
+    if not parts and not meta["answered"]:
+        return False
+    bars = pd.concat(parts or [empty_bars()], ignore_index=True)[list(BARS_COLUMNS)].astype({"symbol": "str"})
+    return table.write(month, bars.sort_values(["timestamp", "symbol"], kind="stable", ignore_index=True), meta=meta)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _fetch(source: BarSource, symbol: str, universe: Universe, start: datetime, end: datetime) -> pd.DataFrame:
@@ -170,27 +238,3 @@ def _fetch(source: BarSource, symbol: str, universe: Universe, start: datetime, 
     # A source may send more than was asked for, the forming bar included.
     inside = (bars["timestamp"] >= pd.Timestamp(start)) & (bars["timestamp"] < pd.Timestamp(end))
     return bars[inside].reset_index(drop=True)
-
-
-def _revisions(symbol: str, old: pd.DataFrame, fresh: pd.DataFrame) -> list[dict[str, Any]]:
-    """Bars that both frames have with different values."""
-    values = list(BAR_COLUMNS[1:])
-    shared, in_old, in_fresh = np.intersect1d(times(old), times(fresh), assume_unique=True, return_indices=True)
-    before, after = old[values].to_numpy()[in_old], fresh[values].to_numpy()[in_fresh]
-    return [
-        {
-            "symbol": symbol,
-            "timestamp": f"{np.datetime_as_string(shared[row], unit='s')}Z",
-            "old": before[row].tolist(),
-            "new": after[row].tolist(),
-        }
-        for row in np.flatnonzero((before != after).any(axis=1))
-    ]
-
-
-def _merge(old: pd.DataFrame, fresh: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Both frames' bars in order, the fresh one where both have a time; and how many times are new."""
-    if old.empty or fresh.empty:
-        return (fresh if old.empty else old), (len(fresh) if old.empty else 0)
-    both = pd.concat([old, fresh], ignore_index=True).drop_duplicates("timestamp", keep="last")
-    return both.sort_values("timestamp", ignore_index=True), len(both) - len(old)

@@ -24,10 +24,22 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, so that they and what is written into them outlive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in absent:
+        _sync(path.parent)  # a folder's name is content of the folder above it
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`; after a power cut it holds either the old bytes or the new ones."""
+    """Replace `path` by `data`; after a power cut it holds either the old bytes or the new ones, once back the new."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             with aside.open("wb") as file:
@@ -93,8 +105,7 @@ def artifact_folder(folder: Path) -> Iterator[Path]:
     try:
         yield aside
         for path in aside.rglob("*"):
-            if path.is_file():
-                _sync(path)  # a DONE mark must never outlive the files it vouches for
+            _sync(path)  # files and folders: a DONE mark must never outlive what it vouches for
         (aside / DONE).write_bytes(b"")
         _sync(aside)
         if not is_done(folder):

@@ -10,9 +10,10 @@ from cappuccino_ml.features.schema import FEATURES
 
 Floats = NDArray[np.float64]
 
-_ATR_BARS = 14
-_ATR_REFERENCE_BARS = 50
-_BREAKOUT_BARS = 20
+MACD_BARS = (12, 26, 9)  # fast, slow, signal
+RSI_BARS = CCI_BARS = ADX_BARS = ATR_BARS = 14  # ADX_BARS is DX's too
+ATR_REFERENCE_BARS = 50
+BREAKOUT_BARS = 20
 
 
 def raw_indicators(panel: BarPanel) -> Floats:
@@ -30,7 +31,7 @@ def raw_indicators(panel: BarPanel) -> Floats:
     Raises:
         DataError: a price not finite and positive, a volume not finite and >= 0, or arrays of unequal shape.
     """
-    _require_valid(panel)
+    require_valid(panel)
     raw = np.full((*panel.close.shape, len(FEATURES)), np.nan)
     if len(panel) == 0:
         return raw
@@ -60,37 +61,38 @@ def trailing_mean(values: Floats, *, bars: int) -> Floats:
 
 def _indicators(high: Floats, low: Floats, close: Floats, volume: Floats) -> list[Floats]:
     """The nine indicators of one ticker, each [T]."""
-    macd = talib.MACD(close, fastperiod=12, slowperiod=26, signalperiod=9)
+    fast, slow, signal = MACD_BARS
+    macd = talib.MACD(close, fastperiod=fast, slowperiod=slow, signalperiod=signal)
     return [
         *(line / close for line in macd),
         _rsi(close),
-        talib.CCI(high, low, close, timeperiod=14),
-        talib.DX(high, low, close, timeperiod=14),
+        talib.CCI(high, low, close, timeperiod=CCI_BARS),
+        talib.DX(high, low, close, timeperiod=ADX_BARS),
         _atr_regime_shift(high, low, close),
         _range_breakout_volume(high, low, close, volume),
-        _second_difference(talib.ADX(high, low, close, timeperiod=14)),
+        _second_difference(talib.ADX(high, low, close, timeperiod=ADX_BARS)),
     ]
 
 
 def _rsi(close: Floats) -> Floats:
-    rsi: Floats = talib.RSI(close, timeperiod=14)
+    rsi: Floats = talib.RSI(close, timeperiod=RSI_BARS)
     # TA-Lib says 0 ("nothing but losses") when there was neither gain nor loss
-    rsi[(rsi == 0) & _did_not_move(close, bars=15)] = 50.0
+    rsi[(rsi == 0) & _did_not_move(close, bars=RSI_BARS + 1)] = 50.0
     return rsi
 
 
 def _atr_regime_shift(high: Floats, low: Floats, close: Floats) -> Floats:
-    atr = talib.ATR(high, low, close, timeperiod=_ATR_BARS)
-    reference = trailing_mean(atr, bars=_ATR_REFERENCE_BARS)
-    return _quotient(atr - reference, reference)
+    atr = talib.ATR(high, low, close, timeperiod=ATR_BARS)
+    reference = trailing_mean(atr, bars=ATR_REFERENCE_BARS)
+    return quotient(atr - reference, reference)
 
 
 def _range_breakout_volume(high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
-    ceiling = _one_bar_later(talib.MAX(high, timeperiod=_BREAKOUT_BARS))
-    floor = _one_bar_later(talib.MIN(low, timeperiod=_BREAKOUT_BARS))
+    ceiling = _one_bar_later(talib.MAX(high, timeperiod=BREAKOUT_BARS))
+    floor = _one_bar_later(talib.MIN(low, timeperiod=BREAKOUT_BARS))
     side = (close > ceiling).astype(np.float64) - (close < floor)
     side[np.isnan(ceiling)] = np.nan
-    return side * _quotient(volume, trailing_mean(volume, bars=_BREAKOUT_BARS))
+    return side * quotient(volume, trailing_mean(volume, bars=BREAKOUT_BARS))
 
 
 def _one_bar_later(values: Floats) -> Floats:
@@ -104,7 +106,7 @@ def _second_difference(values: Floats) -> Floats:
     return change
 
 
-def _quotient(above: Floats, below: Floats) -> Floats:
+def quotient(above: Floats, below: Floats) -> Floats:
     """The ratio above / below; 0 where `below` is 0, NaN where it is NaN."""
     return np.divide(above, below, out=np.where(np.isnan(below), np.nan, 0.0), where=below > 0)
 
@@ -114,7 +116,12 @@ def _did_not_move(values: Floats, *, bars: int) -> NDArray[np.bool_]:
     return np.asarray(talib.MAX(values, timeperiod=bars) == talib.MIN(values, timeperiod=bars), dtype=np.bool_)
 
 
-def _require_valid(panel: BarPanel) -> None:
+def require_valid(panel: BarPanel) -> None:
+    """Refuse a panel with a price not finite and positive, a volume not finite and >= 0, or arrays of unequal shape.
+
+    Raises:
+        DataError: names the symbol and the time.
+    """
     shape = (len(panel), len(panel.universe.tickers))
     for name in ("open", "high", "low", "close", "volume", "is_filled"):
         values = getattr(panel, name)

@@ -1,11 +1,13 @@
 """The stationary transform: prices and volumes become ratios to their own past; the network's inputs before scaling."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import DataError
-from cappuccino_ml.features.indicators import raw_indicators, trailing_mean
+from cappuccino_ml.features.indicators import quotient, raw_indicators, trailing_mean
 from cappuccino_ml.features.schema import FEATURES
 
 PRICE_REFERENCE_BARS = 24
@@ -35,14 +37,25 @@ def stationary(raw: Floats, panel: BarPanel) -> Floats:
     shape = (*panel.close.shape, len(FEATURES))
     if raw.shape != shape:
         raise DataError(f"raw indicators have shape {raw.shape}, not {shape}; compute them from the same bars.")
+    return relative_to_means(
+        raw,
+        bars=(panel.open, panel.high, panel.low, panel.close, panel.volume),
+        mean_close=trailing_mean(panel.close, bars=PRICE_REFERENCE_BARS),
+        mean_volume=trailing_mean(panel.volume, bars=VOLUME_REFERENCE_BARS),
+    )
+
+
+def relative_to_means(raw: Floats, *, bars: Sequence[Floats], mean_close: Floats, mean_volume: Floats) -> Floats:
+    """A copy of `raw` [..., N, 14] with its first five columns relative to the trailing means [..., N].
+
+    `bars`: open, high, low, close and volume, each [..., N].
+    """
     result = np.array(raw, dtype=np.float64)
-    log_reference = np.log(trailing_mean(panel.close, bars=PRICE_REFERENCE_BARS))
-    for column, price in enumerate((panel.open, panel.high, panel.low, panel.close)):
+    log_reference = np.log(mean_close)
+    for column, price in enumerate(bars[:4]):
         result[..., column] = np.log(price) - log_reference
-    mean_volume = trailing_mean(panel.volume, bars=VOLUME_REFERENCE_BARS)
     # where nothing was traded for a week the ratio has no value; it is the floor, like any other zero volume
-    empty = np.where(np.isnan(mean_volume), np.nan, 0.0)
-    ratio = np.divide(panel.volume, mean_volume, out=empty, where=mean_volume > 0)
+    ratio = quotient(bars[4], mean_volume)
     result[..., FEATURES.index("volume")] = np.log(np.maximum(ratio, VOLUME_FLOOR))
     return result
 

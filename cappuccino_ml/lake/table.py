@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
-from cappuccino_ml.core import LakeError, Settings, canonical_json, digest, read_json, write_bytes, write_json
+from cappuccino_ml.core import LakeError, Settings, canonical_json, digest, write_bytes
+from cappuccino_ml.core.files import make_folder
 from cappuccino_ml.lake.parquet import from_parquet, to_parquet
 
 MANIFEST = "manifest.json"
@@ -39,6 +40,12 @@ class PartitionEntry(Settings):
 class _Manifest(Settings):
     identity: dict[str, Any]
     partitions: dict[str, PartitionEntry] = Field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """JSON with one line per partition: ten years stay cheap to write and easy to compare."""
+        lines = [f"{json.dumps(name)}: {entry.model_dump_json()}" for name, entry in sorted(self.partitions.items())]
+        rows = ",\n".join(lines)
+        return f'{{"identity": {json.dumps(self.identity)},\n"partitions": {{\n{rows}\n}}}}\n'.encode()
 
 
 class LakeTable:
@@ -64,12 +71,13 @@ class LakeTable:
         self.identity: dict[str, Any] = json.loads(canonical_json(identity))
         self.lock_timeout_s = lock_timeout_s
         self._lock = FileLock(self.folder / _LOCK)
+        self._seen: tuple[bytes, _Manifest] = (b"", _Manifest(identity=self.identity))
         self._manifest()
         self._remove_strays_if_idle()
 
     @property
     def partitions(self) -> dict[str, PartitionEntry]:
-        """Entries by partition, sorted, as the manifest on disk has them now."""
+        """Entries by partition, sorted, as the manifest on disk has them now; leave their `meta` as it is."""
         return dict(sorted(self._manifest().partitions.items()))
 
     def read(self, partition: str) -> pd.DataFrame:
@@ -78,13 +86,19 @@ class LakeTable:
         Raises:
             LakeError: there is no such partition, or its file is missing or altered.
         """
-        entry = self._entry(partition)
-        try:
-            data = (self.folder / entry.file).read_bytes()
-        except FileNotFoundError:
-            # A writer may have replaced the file since the manifest was read; the new manifest then names another.
-            entry = self._entry(partition)
-            data = self._bytes(entry)
+        entry, data = self._entry(partition), None
+        while data is None:
+            try:
+                data = (self.folder / entry.file).read_bytes()
+            except OSError as error:
+                # A writer may have replaced the file since the manifest was read; the new manifest then names another.
+                newer = self._entry(partition)
+                if newer.file == entry.file:
+                    raise LakeError(
+                        f"cannot read {self.folder / entry.file}: {error.strerror}; "
+                        f"restore the file, or delete {self.folder} and materialize again."
+                    ) from error
+                entry = newer
         found = hashlib.sha256(data).hexdigest()
         if found != entry.sha256:
             raise LakeError(
@@ -135,10 +149,12 @@ class LakeTable:
                 return False
             if old is None or old.file != entry.file:
                 write_bytes(self.folder / entry.file, data)
-            entries = dict(sorted((manifest.partitions | {partition: entry}).items()))
-            write_json(self.folder / MANIFEST, _Manifest(identity=self.identity, partitions=entries))
+            manifest = _Manifest(identity=self.identity, partitions=manifest.partitions | {partition: entry})
+            data = manifest.to_bytes()
+            write_bytes(self.folder / MANIFEST, data)
+            self._seen = (data, manifest)
             if old is not None and old.file != entry.file:
-                (self.folder / old.file).unlink(missing_ok=True)
+                _remove(self.folder / old.file)
         return True
 
     @contextmanager
@@ -149,7 +165,7 @@ class LakeTable:
             LakeError: another writer kept the table for longer than `lock_timeout_s`.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock.acquire(timeout=self.lock_timeout_s)
         except Timeout as error:
             raise LakeError(
@@ -173,18 +189,26 @@ class LakeTable:
 
     def _manifest(self) -> _Manifest:
         path = self.folder / MANIFEST
-        if not path.is_file():
-            return _Manifest(identity=self.identity)
         try:
-            manifest = _Manifest.model_validate(read_json(path))
-        except ValidationError as error:
-            wrong = ".".join(map(str, error.errors()[0]["loc"]))
-            raise LakeError(
-                f"{path} is not a manifest (wrong at {wrong}); delete {self.folder} and materialize again."
-            ) from error
-        if manifest.identity != self.identity:
-            raise LakeError(self._other_identity(manifest.identity))
-        return manifest
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return _Manifest(identity=self.identity)
+        except OSError as error:
+            raise LakeError(f"cannot read {path}: {error.strerror}; make it readable and try again.") from error
+        # Another process may write at any time, so the bytes are always read; only new ones are understood anew.
+        if data != self._seen[0]:
+            try:
+                manifest = _Manifest.model_validate_json(data)
+            except ValidationError as error:
+                first = error.errors()[0]
+                wrong = ".".join(map(str, first["loc"])) or first["msg"]
+                raise LakeError(
+                    f"{path} is not a manifest (wrong at {wrong}); delete {self.folder} and materialize again."
+                ) from error
+            if manifest.identity != self.identity:
+                raise LakeError(self._other_identity(manifest.identity))
+            self._seen = (data, manifest)
+        return self._seen[1]
 
     def _other_identity(self, stored: dict[str, Any]) -> str:
         key = next(
@@ -203,15 +227,6 @@ class LakeTable:
             raise LakeError(f"{self.folder} has no partition {partition} (it has {known}); materialize it first.")
         return entries[partition]
 
-    def _bytes(self, entry: PartitionEntry) -> bytes:
-        try:
-            return (self.folder / entry.file).read_bytes()
-        except OSError as error:
-            raise LakeError(
-                f"cannot read {self.folder / entry.file}: {error.strerror}; "
-                f"restore the file, or delete {self.folder} and materialize again."
-            ) from error
-
     def _remove_strays_if_idle(self) -> None:
         """Clean up after a crash, but only while holding the lock: a file without an entry may be a write under way."""
         if not self.folder.is_dir():
@@ -224,9 +239,15 @@ class LakeTable:
             named = {entry.file for entry in self._manifest().partitions.values()}
             for path in self.folder.iterdir():
                 if path.name.endswith(".tmp") or (path.suffix == ".parquet" and path.name not in named):
-                    path.unlink(missing_ok=True)
+                    _remove(path)
         finally:
             self._lock.release()
+
+
+def _remove(path: Path) -> None:
+    # Nothing names the file any more: if it cannot go now, the next opening tries again.
+    with suppress(OSError):
+        path.unlink()
 
 
 def _span(frame: pd.DataFrame) -> tuple[str | None, str | None]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from cappuccino_ml.bars import BarPanel
+from cappuccino_ml.bars import Universe
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.reports.style import BLUE, INK, PALETTE, SKY, VERMILION, canvas, line_of_time
 
@@ -14,27 +15,38 @@ _MAX_POINTS = 700  # a line on 8 inches shows no more
 _BANDS = (1, 25, 50, 75, 99)  # percentiles
 
 
-def coverage(*, panel: BarPanel, label: str, path: Path) -> Path:
-    """Close of every ticker over its first one (log scale), and below it the bars that had to be filled in."""
-    tickers = panel.universe.tickers
-    step = max(1, len(panel) // _MAX_POINTS)
-    times = panel.timestamps.astype("datetime64[s]").astype(object)
-    title = f"Bars: {len(panel):,} per ticker, {panel.universe.timeframe}, {panel.is_filled.mean():.2%} filled in"
+def coverage(*, frame: pd.DataFrame, universe: Universe, label: str, path: Path) -> Path:
+    """Close of every ticker over its first one (log scale); below it from when to when it has bars, and which it lacks.
+
+    `frame` holds long bars as the lake keeps them, holes of any length included.
+    """
+    title = f"Bars: {len(frame):,} of {len(universe.tickers)} tickers, {universe.timeframe}"
     with canvas(path=path, label=label, title=title, rows=2, height=4.4, ratios=(3, 1), share_x=True) as (price, holes):
-        for column, ticker in enumerate(tickers):
-            colour = PALETTE[column % len(PALETTE)]
-            ratio = panel.close[::step, column] / panel.close[0, column]
-            price.plot(times[::step], ratio, color=colour, label=ticker, lw=1)
-            filled = times[panel.is_filled[:, column]]
-            holes.scatter(filled, np.full(len(filled), column), marker="|", s=26, lw=0.6, color=colour)
+        for row, (ticker, symbol) in enumerate(zip(universe.tickers, universe.symbols, strict=True)):
+            bars = frame[frame["symbol"] == symbol].sort_values("timestamp")
+            if bars.empty:
+                continue
+            colour = PALETTE[row % len(PALETTE)]
+            stamps = bars["timestamp"].dt.tz_convert(None).to_numpy(dtype="datetime64[s]")
+            close = bars["close"].to_numpy()
+            step = max(1, len(bars) // _MAX_POINTS)
+            price.plot(stamps[::step].astype(object), close[::step] / close[0], color=colour, label=ticker, lw=1)
+            grid = np.arange(stamps[0], stamps[-1] + 1, np.timedelta64(universe.bar, "s"))
+            missing = np.setdiff1d(grid, stamps)
+            holes.plot(stamps[[0, -1]].astype(object), [row, row], color=colour, lw=1.5, alpha=0.35)
+            holes.scatter(missing.astype(object), np.full(len(missing), row), marker="|", s=34, lw=0.8, color=INK)
+            holes.annotate(
+                f"{len(missing):,}", (1.005, row), xycoords=("axes fraction", "data"), fontsize=6.5, va="center"
+            )
         price.set_yscale("log", base=2)
         price.yaxis.set_major_formatter(lambda value, _: f"{value:g}x" if value >= 1 else f"1/{1 / value:g}")
         price.yaxis.set_minor_formatter(lambda value, _: "")
         price.set_ylabel("close / first close")
-        price.legend(loc="upper left", ncols=len(tickers), columnspacing=1.0, handlelength=1.2)
-        holes.set_yticks(range(len(tickers)), tickers, fontsize=7)
-        holes.set_ylim(len(tickers) - 0.5, -0.5)
-        holes.set_ylabel("filled in")
+        price.set_ylim(top=price.get_ylim()[1] * 2)  # room for the legend
+        price.legend(loc="upper left", ncols=len(universe.tickers), columnspacing=1.0, handlelength=1.2)
+        holes.set_yticks(range(len(universe.tickers)), universe.tickers, fontsize=7)
+        holes.set_ylim(len(universe.tickers) - 0.5, -0.5)
+        holes.set_ylabel("missing")
         line_of_time(holes)
     return path
 

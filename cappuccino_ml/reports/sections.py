@@ -9,7 +9,8 @@ from cappuccino_ml.study import Span, TrialResult
 from cappuccino_ml.verdict import Row
 
 _CAPTIONS = {
-    "coverage": "Prices over their first close (log scale); marks below are bars that were missing and filled in.",
+    "coverage": "Prices over their first close (log scale); below, bars that the source does not have, and their "
+    "number.",
     "feature_distributions": "Each feature per ticker: white dot median, thick line middle half, thin line 1st to 99th "
     "percentile.",
     "pretraining": "Loss while pre-training, and the variance of hidden entries that each predictor explains.",

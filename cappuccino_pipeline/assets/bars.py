@@ -1,13 +1,25 @@
-"""The bars stage: `ohlcv_bars` by month, and the audit that stops everything after it."""
+"""The bars stage: `ohlcv_bars` by month, the audit that stops everything after it, and three checks for people."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from cappuccino_ml.bars import audit_bars as audit
-from cappuccino_ml.bars import ingest_month
-from cappuccino_ml.core import code_version
+from cappuccino_ml.bars import (
+    align,
+    audit_bars,
+    compare_clocks,
+    find_outliers,
+    ingest_month,
+    lateness,
+    lateness_text,
+)
+from cappuccino_ml.core import code_version, digest
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
-from cappuccino_pipeline.partitions import MONTHS
-from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.partitions import MONTHS, month_bounds
+from cappuccino_pipeline.resources import Cappuccino, this_process
 
 _COLUMNS = {
     "symbol": "ticker and quote, such as BTC-USD",
@@ -18,6 +30,25 @@ _COLUMNS = {
     "close": "quote currency",
     "volume": "base units",
 }
+_LISTED = 40  # rows of a table that a person would still read
+_LATE_BARS = 2  # closed bars that may be missing at the end: one is on its way, one may have been without trades
+_OLDEST = timedelta(hours=3)  # an exchange's bars should have been asked for within this, and within three bars
+
+
+def _freshness() -> dg.FreshnessPolicy | None:
+    """Only where bars keep coming can they be overdue."""
+    cappuccino = this_process()
+    if cappuccino.coverage[1] is not None:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=max(_OLDEST, 3 * cappuccino.configuration.universe.bar))
+
+
+class BarsConfig(dg.Config):
+    """What may be chosen in the launch form."""
+
+    refresh: bool = Field(
+        default=False, description="ask for whole months again, to find revisions and bars supplied late"
+    )
 
 
 @dg.asset(
@@ -28,9 +59,10 @@ _COLUMNS = {
     owners=OWNERS,
     kinds={"parquet"},
     tags={"stage": "bars"},
+    freshness_policy=_freshness(),
 )
 def ohlcv_bars(
-    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+    context: dg.AssetExecutionContext, config: BarsConfig, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
     """Closed bars of every ticker, one month per partition.
 
@@ -39,45 +71,157 @@ def ohlcv_bars(
     """
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
 
-    universe, table = cappuccino.configuration.universe, cappuccino.bars
-    for month in context.partition_keys:
+    universe, table, label = cappuccino.configuration.universe, cappuccino.bars, cappuccino.source.label
+    months = list(context.partition_keys)
+    for done, month in enumerate(months, start=1):
         facts = ingest_month(
-            cappuccino.source, table, universe, month, now=cappuccino.clock.now(), window=cappuccino.coverage
+            cappuccino.source,
+            table,
+            universe,
+            month,
+            now=cappuccino.clock.now(),
+            window=cappuccino.coverage,
+            refresh=config.refresh,
+            tell=context.log.debug,
         )
         row_count = {"dagster/row_count": table.partitions[month].rows} if month in table.partitions else {}
-        asked = "; ".join(f"{symbol} {len(ranges)}" for symbol, ranges in facts["asked"].items()) or "nothing"
-        shown = {**facts, **row_count, "asked": f"ranges asked for, by symbol: {asked}"}
-        context.add_asset_metadata(shown, partition_key=month)
-    schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
-    label = cappuccino.source.label
+        context.add_asset_metadata(_month_metadata(facts) | row_count, partition_key=month)
+        context.log.info(
+            f"{month}, {done} of {len(months)}: {facts['rows']:,} bars, {facts['new_rows']:,} new, "
+            f"{facts['revisions']} revised, {len(facts['gaps'])} gaps"
+        )
+    contents = {month: entry.sha256 for month, entry in table.partitions.items() if month in months}
     drawn = pictures.coverage(
-        panel=cappuccino.panel(), label=label, path=cappuccino.configuration.reports_root / "coverage.png"
+        frame=table.read_all(),
+        universe=universe,
+        label=label,
+        path=cappuccino.configuration.reports_root / "coverage.png",
     )
     return dg.MaterializeResult(
+        # What the months hold, not when they were asked for: only a change makes what depends on them stale.
+        data_version=dg.DataVersion(digest(contents)[:16]),
         metadata={
             **table_metadata(table, label=label),
-            "dagster/column_schema": schema,
+            "dagster/column_schema": column_schema(table.read(max(table.partitions)), _COLUMNS),
             "coverage": picture(drawn),
-        }
+        },
     )
 
 
-@dg.asset_check(asset=ohlcv_bars, blocking=True)
-def audit_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
-    """Holes longer than may be filled, impossible prices, doubles or bars off the grid stop the run here."""
-    report = audit(cappuccino.bars.read_all(), cappuccino.configuration.universe)
-    # Holes that may be filled are normal and many; they are counted by symbol instead of listed.
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "audit_bars",
+            asset=ohlcv_bars,
+            blocking=True,
+            description="Holes too long to fill, impossible prices, doubles or bars off the grid stop the run here.",
+        ),
+        dg.AssetCheckSpec(
+            "bars_are_fresh",
+            asset=ohlcv_bars,
+            description="Every symbol has the newest closed bar, but for two; a source that has ended is never late.",
+        ),
+        dg.AssetCheckSpec(
+            "clocks_agree",
+            asset=ohlcv_bars,
+            description="No symbol fits the others better when it is shifted: a wrong time zone would show here.",
+        ),
+        dg.AssetCheckSpec(
+            "no_outliers",
+            asset=ohlcv_bars,
+            description="Bars far from their neighbours, flagged for a person. None is deleted: crashes are real.",
+        ),
+    ]
+)
+def check_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> Iterator[dg.AssetCheckResult]:
+    """Read the bars once and judge them four times; only the audit blocks."""
+    universe, frame = cappuccino.configuration.universe, cappuccino.bars.read_all()
+    report = audit_bars(frame, universe)
+    # Holes that may be filled are normal and many; they are counted by symbol and listed as outages.
     findings = [[finding.severity, finding.message] for finding in report.findings if finding.severity != "info"]
     findings.sort(key=lambda finding: finding[0] != "error")
     counts = [
         [symbol, report.rows[symbol], report.filled.get(symbol, 0), report.zero_volume[symbol]]
         for symbol in report.rows
     ]
-    return dg.AssetCheckResult(
+    outages = [[f"{one.first:%Y-%m-%d %H:%M}", one.bars, ", ".join(one.symbols)] for one in report.outages]
+    yield dg.AssetCheckResult(
+        check_name="audit_bars",
         passed=report.passed,
         metadata={
             "findings": markdown_table(["severity", "finding"], findings),
             "symbols": markdown_table(["symbol", "bars", "missing, to be filled", "without trades"], counts),
+            "outages": markdown_table(["first missing bar (UTC)", "bars", "symbols"], outages[-_LISTED:]),
+            "outages_count": len(outages),
             "range": f"{report.first} to {report.last}",
         },
     )
+    ends = cappuccino.coverage[1]
+    # Of a source that has ended only the months that were asked for can lack something.
+    end = ends and min(ends, month_bounds(max(cappuccino.bars.partitions))[1])
+    late = lateness(frame, universe, now=cappuccino.clock.now(), end=end)
+    overdue = [one for one in late if one.behind_bars > _LATE_BARS]
+    yield _warning(
+        "bars_are_fresh",
+        passed=not overdue,
+        findings=markdown_table(["finding"], [[lateness_text(one)] for one in overdue]),
+        symbols=markdown_table(
+            ["symbol", "newest bar (UTC)", "closed bars behind"],
+            [[one.symbol, f"{one.newest:%Y-%m-%d %H:%M}" if one.newest else "none", one.behind_bars] for one in late],
+        ),
+    )
+    if not report.passed:
+        for name in ("clocks_agree", "no_outliers"):
+            yield _warning(name, passed=False, findings=dg.MetadataValue.md("not looked at: audit_bars failed"))
+        return
+    shifts = compare_clocks(align(frame, universe))
+    yield _warning(
+        "clocks_agree",
+        passed=not any(shift.suspicious for shift in shifts),
+        symbols=markdown_table(
+            ["symbol", "correlation with the others", "best shift, bars", "correlation there", "bars only others have"],
+            [
+                [one.symbol, f"{one.correlation:.2f}", one.best_lag, f"{one.best_correlation:.2f}", one.partial_bars]
+                for one in shifts
+            ],
+        ),
+    )
+    outliers = find_outliers(frame, universe)
+    yield _warning(
+        "no_outliers",
+        passed=not outliers,
+        count=len(outliers),
+        newest=markdown_table(
+            ["symbol", "bar (UTC)", "kind", "distance", "times the usual"],
+            [
+                [one.symbol, f"{one.at:%Y-%m-%d %H:%M}", one.kind, f"{one.share:.1%}", f"{one.spreads:.0f}"]
+                for one in outliers[-_LISTED:]
+            ],
+        ),
+    )
+
+
+def _warning(name: str, *, passed: bool, **metadata: Any) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+
+
+def _month_metadata(facts: dict[str, Any]) -> dict[str, Any]:
+    """What `ingest_month` did, as people read it."""
+    spans = facts["range_by_symbol"]
+    symbols = [
+        [symbol, rows, *(spans.get(symbol, ["none", "none"])), len(facts["asked"].get(symbol, []))]
+        for symbol, rows in facts["rows_by_symbol"].items()
+    ]
+    gaps = [[gap["symbol"], gap["first"], gap["bars"]] for gap in facts["gaps"]]
+    revised = [[one["symbol"], one["timestamp"], one["old"], one["new"]] for one in facts["revised"]]
+    return {
+        "rows": facts["rows"],
+        "new_rows": facts["new_rows"],
+        "written": facts["written"],
+        "changed_from": facts["changed_from"] or "nothing changed",
+        "symbols": markdown_table(["symbol", "bars", "first", "last", "ranges asked for"], symbols),
+        "gaps": markdown_table(["symbol", "first missing bar", "bars"], gaps[:_LISTED]),
+        "gaps_count": len(gaps),
+        "revisions": markdown_table(["symbol", "bar", "was (o h l c v)", "is"], revised[:_LISTED]),
+        "revisions_count": facts["revisions"],
+    }

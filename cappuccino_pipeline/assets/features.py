@@ -4,14 +4,14 @@ from datetime import UTC
 
 import dagster as dg
 
-from cappuccino_ml.core import code_version
-from cappuccino_ml.features import MarketTable
+from cappuccino_ml.core import code_version, digest
+from cappuccino_ml.features import FeatureSchema, MarketTable
 from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
-from cappuccino_pipeline.feature_months import features_of_month
+from cappuccino_pipeline.feature_months import FeatureMonths, fingerprint, upstream_months
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
-from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.resources import Cappuccino, this_process
 
 _COLUMNS = {
     "symbol": "ticker and quote, such as BTC-USD",
@@ -20,11 +20,13 @@ _COLUMNS = {
     "close_price": "close, quote currency",
     "tradable": "false where no bar was traded and the last close stands in",
 }
+# Dagster then shows a month as stale when bars changed that its recursive filters still remember.
+_MEMORY = dg.TimeWindowPartitionMapping(start_offset=-upstream_months(this_process().configuration.universe))
 
 
 @dg.asset(
     group_name="features",
-    deps=[ohlcv_bars],
+    deps=[dg.AssetDep(ohlcv_bars, partition_mapping=_MEMORY)],
     partitions_def=MONTHS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     code_version=code_version("bars", "features", "lake"),
@@ -38,23 +40,35 @@ def indicators(
     """The 14 features per ticker and bar, stationary and unscaled, one month per partition.
 
     A month is computed from its own bars and a fixed stretch before it: alone or in a backfill, the same comes out.
+    Other months whose bars were revised since they were computed are stale, and are computed again too.
     """
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
 
     table, panel = cappuccino.features, cappuccino.panel()
-    common_first = panel.timestamps[0].item().replace(tzinfo=UTC)
+    months = FeatureMonths(
+        cappuccino.panel,
+        universe=cappuccino.configuration.universe,
+        common_first=panel.timestamps[0].item().replace(tzinfo=UTC),
+    )
+    asked = list(context.partition_keys)
     with table.lock():
-        for month in context.partition_keys:
-            frame = features_of_month(
-                cappuccino.panel, month, universe=cappuccino.configuration.universe, common_first=common_first
-            )
-            if frame is None:
-                note = f"no features: all tickers have bars from {common_first:%Y-%m-%d %H:%M} UTC on only"
+        others = {other for month in asked for other in months.neighbours(month, table.partitions)} - set(asked)
+        for month in sorted({*asked, *others}):
+            bars = months.bars(month)
+            if bars is None:
+                note = f"no features: all tickers have bars from {panel.timestamps[0]}Z on only"
                 context.add_asset_metadata({"note": note}, partition_key=month)
                 continue
-            written = table.write(month, frame)
+            made_from = {"bars": fingerprint(bars)}
+            if month in others and table.partitions[month].meta == made_from:
+                continue
+            written = table.write(month, months.compute(month, bars), meta=made_from)
             facts = {"written": written, "dagster/row_count": table.partitions[month].rows}
-            context.add_asset_metadata(facts, partition_key=month)
+            if month in asked:
+                context.add_asset_metadata(facts, partition_key=month)
+            else:
+                facts |= {"reason": "bars that it depends on changed since it was computed"}
+                context.log_event(dg.AssetMaterialization("indicators", partition=month, metadata=facts))
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
     drawn = pictures.feature_distributions(
@@ -62,20 +76,32 @@ def indicators(
         label=label,
         path=cappuccino.configuration.reports_root / "feature_distributions.png",
     )
+    contents = {month: entry.sha256 for month, entry in table.partitions.items() if month in asked}
     return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest(contents)[:16]),
         metadata={
             **table_metadata(table, label=label),
             "dagster/column_schema": schema,
             "distributions": picture(drawn),
-        }
+        },
     )
 
 
 @dg.asset_check(asset=indicators, blocking=True)
 def check_features(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
-    """Every feature is finite after the warm-up, not constant, and its past does not change when the future does."""
-    report = check(cappuccino.panel())
+    """Features are finite after the warm-up, alive, causal, of this code's schema, and equal their recursive form."""
+    stored = FeatureSchema.model_validate(cappuccino.features.identity["schema"])
+    report = check(cappuccino.panel(), stored=stored)
     findings = [[finding.kind, finding.message] for finding in report.findings]
+    rates = [[name, f"{report.missing[name]:.3%}", f"{report.outliers[name]:.3%}"] for name in report.missing]
     return dg.AssetCheckResult(
-        passed=report.passed, metadata={"rows": report.rows, "findings": markdown_table(["kind", "finding"], findings)}
+        passed=report.passed,
+        metadata={
+            "findings": markdown_table(["kind", "finding"], findings),
+            "rates": markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rates),
+            "rows": report.rows,
+            "rows_of_which_the_future_was_changed": report.causality_rows,
+            "rows_compared_with_the_recursive_form": report.recursive_rows,
+            "schema_hash": stored.hash,
+        },
     )

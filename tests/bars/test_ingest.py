@@ -1,5 +1,6 @@
 """Ingest asks for what is missing, records revisions, and stores closed bars only."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class Counting:
-    """The simulated exchange, with a count of bars served and a hand that revises them."""
+    """The simulated exchange, with a count of bars served, a hand that revises them, and a lag if it has a clock."""
 
     name = "simulated"
     label = "simulated"
@@ -38,6 +39,9 @@ class Counting:
         self.served = 0
         self.revised: dict[tuple[str, pd.Timestamp], float] = {}
         self.sends_more_than_asked = False
+        self.now = LATER
+        self.late = timedelta(0)  # bars are delivered only when they have been closed for so long ...
+        self.unsure = timedelta(0)  # ... and are revised once more when they have been closed for so long
 
     def identity(self) -> dict[str, Any]:
         return self.market.identity()
@@ -49,6 +53,9 @@ class Counting:
         if self.sends_more_than_asked:
             start, end = start - timedelta(hours=5), end + timedelta(hours=5)
         bars = self.market.fetch(symbol=symbol, universe=universe, start=start, end=end)
+        age = self.now - (bars["timestamp"] + PAIR.bar)
+        bars.loc[age < self.unsure, "close"] *= 1.0001
+        bars = bars[age >= self.late]
         self.served += len(bars)
         for (name, stamp), close in self.revised.items():
             if name == symbol:
@@ -86,7 +93,7 @@ def test_a_complete_month_asks_for_nothing_and_writes_nothing(source: Counting, 
     before = {path.name: path.stat().st_mtime_ns for path in table.folder.iterdir() if path.name != ".lock"}
     source.served = 0
     facts = ingest(source, table)
-    assert (facts["written"], facts["asked"], source.served) == (False, {}, 0)
+    assert (facts["written"], facts["asked"], facts["changed_from"], source.served) == (False, {}, None, 0)
     assert before == {path.name: path.stat().st_mtime_ns for path in table.folder.iterdir() if path.name != ".lock"}
 
 
@@ -116,12 +123,52 @@ def test_rows_outside_month_and_window_are_not_stored(source: Counting, table: L
     assert not ingest(source, table, window=(datetime(2024, 5, 2, tzinfo=UTC), LATER))["written"]
 
 
-def test_a_month_filled_in_steps_equals_one_filled_at_once(tmp_path: Path, source: Counting, table: LakeTable):
-    for day in range(1, 31, 4):
-        ingest(source, table, now=datetime(2024, 2, 1, tzinfo=UTC) + timedelta(days=day, hours=day))
-    at_once = bars_table(tmp_path / "other", source=source, universe=PAIR)
-    ingest(source, at_once)
-    assert table.manifest_hash() == at_once.manifest_hash()
+def nightly(source: Counting, table: LakeTable) -> datetime:
+    """Thirty-eight nights at different hours, over two turns of the month; the last night's moment."""
+    for night in range(38):
+        source.now = datetime(2024, 1, 28, tzinfo=UTC) + timedelta(days=night, minutes=(night * 397) % 1300)
+        for month in sorted({f"{source.now - timedelta(days=2):%Y-%m}", f"{source.now:%Y-%m}"}):
+            ingest(source, table, month, now=source.now)
+    return source.now
+
+
+def contents(table: LakeTable) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in table.folder.iterdir() if path.name != ".lock"}
+
+
+def backfill(root: Path, source: Counting, now: datetime) -> LakeTable:
+    table = bars_table(root, source=source, universe=PAIR)
+    for month in ("2024-01", "2024-02", "2024-03"):
+        ingest(source, table, month, now=now)
+    return table
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(hours=3)], ids=["prompt", "late"])
+def test_a_month_of_nightly_updates_equals_one_backfill_byte_for_byte(
+    tmp_path: Path, source: Counting, table: LakeTable, late: timedelta
+):
+    source.late = late
+    now = nightly(source, table)
+    at_once = backfill(tmp_path / "other", source, now)
+    assert contents(table) == contents(at_once)
+    assert table.read("2024-02")["timestamp"].nunique() > 28 * 24
+
+
+def test_nightly_updates_of_an_exchange_that_revises_differ_from_a_backfill_in_the_record_of_revisions_only(
+    tmp_path: Path, source: Counting, table: LakeTable
+):
+    source.late, source.unsure = timedelta(minutes=50), timedelta(hours=7)
+    at_once = backfill(tmp_path / "other", source, nightly(source, table))
+    ours, theirs = contents(table), contents(at_once)
+    records = []
+    for files in (ours, theirs):
+        manifest = json.loads(files.pop(MANIFEST))
+        partitions = manifest["partitions"].values()
+        records.append([(entry["meta"].pop("revisions"), entry["meta"].pop("revised")) for entry in partitions])
+        files[MANIFEST] = json.dumps(manifest).encode()
+    assert ours == theirs
+    assert [count > 0 for count, _ in records[0]] == [True, True, True]
+    assert records[1] == [(0, [])] * 3
 
 
 def test_a_revised_bar_replaces_the_stored_one_and_is_recorded(source: Counting, table: LakeTable):

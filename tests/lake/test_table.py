@@ -1,5 +1,6 @@
 """A lake table survives crashes, repeats and second writers."""
 
+import json
 import os
 from pathlib import Path
 
@@ -189,3 +190,65 @@ def test_a_manifest_that_is_not_one_is_named(tmp_path: Path):
 def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str):
     with pytest.raises(LakeError, match="is not a name"):
         table(tmp_path).write(name, frame(1.0))
+
+
+def test_what_another_writer_wrote_is_seen_at_once(tmp_path: Path):
+    ours, theirs = table(tmp_path), table(tmp_path)
+    assert ours.partitions == {}
+    for value in (1.0, 2.0, 3.0):
+        theirs.write("2024-01", frame(value))
+        assert ours.partitions == theirs.partitions
+        assert ours.read("2024-01")["x"].tolist() == [value]
+    theirs.write("2024-02", frame(9.0), meta={"a": 1})
+    assert ours.write("2024-01", frame(4.0))
+    assert theirs.partitions["2024-02"].meta == {"a": 1}
+    assert theirs.manifest_hash() == ours.manifest_hash()
+
+
+def test_a_reader_follows_a_writer_that_replaces_the_file_under_its_hands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ours, theirs = table(tmp_path), table(tmp_path)
+    theirs.write("2024-01", frame(0.0))
+    read_bytes, values = Path.read_bytes, iter((1.0, 2.0, 3.0))
+
+    def overtaken(path: Path) -> bytes:
+        if path.suffix == ".parquet" and (value := next(values, None)) is not None:
+            with monkeypatch.context() as calm:
+                calm.setattr(Path, "read_bytes", read_bytes)
+                theirs.write("2024-01", frame(value))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", overtaken)
+    assert ours.read("2024-01")["x"].tolist() == [3.0]
+
+
+def test_the_manifest_is_json_with_one_line_per_partition(tmp_path: Path):
+    lake = table(tmp_path)
+    for month in range(1, 13):
+        lake.write(f"2024-{month:02d}", frame(float(month)), meta={"note": "größer\n2"})
+    text = (lake.folder / MANIFEST).read_text()
+    assert list(json.loads(text)["partitions"]) == list(lake.partitions)
+    assert len(text.splitlines()) == 12 + 3
+    assert table(tmp_path).partitions == lake.partitions
+
+
+def test_a_file_that_cannot_be_removed_does_not_fail_a_write_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lake = table(tmp_path)
+    lake.write("2024-01", frame(1.0))
+    old = lake.partitions["2024-01"].file
+    unlink = os.unlink
+
+    def busy(path: str | Path, **more: object) -> None:
+        if Path(path).name == old:
+            raise PermissionError(13, "in use")
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", busy)
+        assert lake.write("2024-01", frame(2.0))
+        assert table(tmp_path).read("2024-01")["x"].tolist() == [2.0]
+    table(tmp_path)
+    assert old not in data_files(tmp_path)

@@ -31,7 +31,13 @@ def test_the_asset_graph_is_the_way_of_the_data() -> None:
 def test_the_checks_that_guard_are_blocking() -> None:
     graph = defs.resolve_asset_graph()
     checks = {key.name: graph.get(key).blocking for key in graph.asset_check_keys}
-    assert checks == {"audit_bars": True, "check_features": True}
+    assert checks == {
+        "audit_bars": True,
+        "bars_are_fresh": False,
+        "clocks_agree": False,
+        "no_outliers": False,
+        "check_features": True,
+    }
 
 
 def test_jobs_schedules_and_sensors_are_these() -> None:

@@ -10,7 +10,7 @@ import pytest
 from cappuccino_ml.bars import BarPanel, FilesSource, align
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_pipeline.configuration import Configuration
-from cappuccino_pipeline.feature_months import features_of_month
+from cappuccino_pipeline.feature_months import FeatureMonths
 
 UNIVERSE = Universe(tickers=("BTC", "UNI"))
 
@@ -35,14 +35,13 @@ def test_months_before_the_last_listing_have_no_features_and_no_error() -> None:
         inside = frame[(frame["timestamp"] >= start) & (frame["timestamp"] < end)]
         return align(inside, UNIVERSE)
 
-    common = datetime(2024, 2, 10, tzinfo=UTC)
-    assert features_of_month(read, "2024-01", universe=UNIVERSE, common_first=common) is None
-    february = features_of_month(read, "2024-02", universe=UNIVERSE, common_first=common)
+    months = FeatureMonths(read, universe=UNIVERSE, common_first=datetime(2024, 2, 10, tzinfo=UTC))
+    assert months.bars("2024-01") is None
+    february, march = months.bars("2024-02"), months.bars("2024-03")
     assert february is not None
-    assert february["timestamp"].min() == pd.Timestamp(common)
-    march = features_of_month(read, "2024-03", universe=UNIVERSE, common_first=common)
+    assert months.compute("2024-02", february)["timestamp"].min() == pd.Timestamp("2024-02-10", tz="UTC")
     assert march is not None
-    assert len(march) == 2 * 31 * 24
+    assert len(months.compute("2024-03", march)) == 2 * 31 * 24
 
 
 @pytest.mark.parametrize(

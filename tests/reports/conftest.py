@@ -16,7 +16,6 @@ from cappuccino_ml.encoder.skill import Skill
 from cappuccino_ml.features import FEATURES, FeatureSchema, MarketTable
 from cappuccino_ml.metrics import max_drawdown, summary
 from cappuccino_ml.policy import AgentSettings, Iteration, PPOSettings, TrainingSettings
-from cappuccino_ml.reports import pictures
 from cappuccino_ml.reports.page import Findings
 from cappuccino_ml.study import DatasetConfig, SplitSettings, StudyResult, StudySettings, TrialResult, make_splits
 from cappuccino_ml.trading.report import Comparison
@@ -42,6 +41,13 @@ def panel() -> BarPanel:
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.006, (ROWS, tickers)), axis=0))
     filled = random.random((ROWS, tickers)) < 0.002
     return BarPanel(UNIVERSE, stamps(ROWS), close, close * 1.01, close * 0.99, close, close, filled)
+
+
+@pytest.fixture(scope="session")
+def bars(panel: BarPanel) -> pd.DataFrame:
+    rows, columns = np.nonzero(~panel.is_filled)
+    frame = pd.DataFrame({"timestamp": panel.timestamps[rows], "close": panel.close[rows, columns]})
+    return frame.assign(symbol=np.array(UNIVERSE.symbols)[columns], timestamp=frame["timestamp"].dt.tz_localize("UTC"))
 
 
 @pytest.fixture(scope="session")
@@ -312,37 +318,3 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
         return Findings(**{**values, **changes})
 
     return make
-
-
-@pytest.fixture
-def draw(
-    panel: Any,
-    market: Any,
-    histories: Any,
-    skills: Any,
-    study: Any,
-    curves: Any,
-    frame: Any,
-    equity: Any,
-    make_findings: Any,
-) -> Callable[..., Path]:
-    """Draws a picture by name from the invented results."""
-
-    def drawn(name: str, *, label: str, path: Path) -> Path:
-        findings = make_findings(label=label)
-        weights = np.random.default_rng(3).random((7, 14))
-        given: dict[str, dict[str, Any]] = {
-            "coverage": {"panel": panel},
-            "feature_distributions": {"market": market},
-            "pretraining": {"histories": histories, "skills": skills},
-            "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
-            "study_history": {"study": study},
-            "learning_curves": {"curves": curves},
-            "equity": {"frame": frame, "candidate": "ft"},
-            "intervals": {"report": findings.validation},
-            "session": {"equity": equity, "report": findings.session},
-        }
-        said = {} if name == "intervals" else {"label": label}
-        return getattr(pictures, name)(**given[name], **said, path=path)
-
-    return drawn

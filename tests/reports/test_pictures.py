@@ -16,6 +16,40 @@ from cappuccino_ml.reports.findings import PICTURES
 
 
 @pytest.fixture
+def draw(
+    bars: Any,
+    market: Any,
+    histories: Any,
+    skills: Any,
+    study: Any,
+    curves: Any,
+    frame: Any,
+    equity: Any,
+    make_findings: Any,
+) -> Callable[..., Path]:
+    """Draws a picture by name from the invented results."""
+
+    def drawn(name: str, *, label: str, path: Path) -> Path:
+        findings = make_findings(label=label)
+        weights = np.random.default_rng(3).random((7, 14))
+        given: dict[str, dict[str, Any]] = {
+            "coverage": {"frame": bars, "universe": market.schema.universe},
+            "feature_distributions": {"market": market},
+            "pretraining": {"histories": histories, "skills": skills},
+            "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
+            "study_history": {"study": study},
+            "learning_curves": {"curves": curves},
+            "equity": {"frame": frame, "candidate": "ft"},
+            "intervals": {"report": findings.validation},
+            "session": {"equity": equity, "report": findings.session},
+        }
+        said = {} if name == "intervals" else {"label": label}
+        return getattr(pictures, name)(**given[name], **said, path=path)
+
+    return drawn
+
+
+@pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text of the figures that would have been saved; nothing is rendered."""
     found: list[str] = []
