@@ -152,7 +152,7 @@ def _checked(rows: Sequence[Sequence[float]], step: int) -> Floats:
         return np.zeros((0, 6))
     try:
         table = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}") from error
     if table.ndim != 2 or table.shape[1] != 6:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}")
