@@ -199,7 +199,7 @@ def _tell_holes(bars: pd.DataFrame, venue: str, symbol: str, step: int, tell: Ca
     if missing.any():
         longest = int(missing.argmax())
         tell(
-            f"{venue} {symbol}: the venue lacks {int(missing.sum())} bars in {int((missing > 0).sum())} holes, "
+            f"{venue} {symbol}: bars that the venue lacks: {int(missing.sum())}, holes: {int((missing > 0).sum())}, "
             f"the longest of {int(missing[longest])} from {_text(int(opens[longest]) + step)}"
         )
 
