@@ -43,12 +43,10 @@ def tensors(market: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def book(*, cash: float, units: list[float], peak: float = 0.0, halted: bool = False) -> Book:
-    return Book(
-        cash=torch.tensor([cash], dtype=torch.float64),
-        units=torch.tensor([units], dtype=torch.float64),
-        peak=torch.tensor([peak], dtype=torch.float64),
-        halted=torch.tensor([halted]),
-    )
+    account = Book.fresh(capital=cash, books=1, tickers=len(units))
+    account.units[0] = torch.tensor(units, dtype=torch.float64)
+    account.peak[0], account.halted[0] = peak, halted
+    return account
 
 
 def wish(*action: float) -> Tensor:
