@@ -81,7 +81,7 @@ def decide(book: Book, action: Tensor, close: Tensor, *, guards: Guards, costs: 
         [B, N] signed base units, negative to sell. A halted book sells everything and a stopped position is sold
         out, whatever `action`, `max_step` and `min_holding_bars` say.
     """
-    positions, tickers = book.positions, book.units.shape[1]
+    positions = book.positions
     value = book.units * close
     equity = book.cash + total(value)
     scale = equity.unsqueeze(-1)
