@@ -44,6 +44,17 @@ class Book:
             positions=Positions.none(books=books, tickers=tickers),
         )
 
+    def reopen(self, books: Tensor, *, capital: float, share: Tensor, close: Tensor) -> None:
+        """Replace `books` [B] (bool) by fresh accounts worth `capital` that hold weights `share` [B, N] at `close`."""
+        one = books.unsqueeze(-1)
+        self.cash = torch.where(books, capital * (1 - total(share)), self.cash)
+        self.units = torch.where(one, share * capital / close, self.units)
+        self.peak = torch.where(books, capital, self.peak)
+        self.worst = torch.where(books, 1.0, self.worst)
+        self.halted = self.halted & ~books
+        self.positions.forget(books)
+        self.positions.enter(one & (self.units > 0), close)
+
     def equity(self, price: Tensor) -> Tensor:
         """Cash plus holdings at `price` ([N] or [B, N]) -> [B]."""
         return self.cash + total(self.units * price)

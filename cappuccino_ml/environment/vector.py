@@ -102,13 +102,16 @@ class VectorEnv:
         self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
         self._tradable = torch.from_numpy(tradable).double()
         self._equal_weight = torch.log((self._close[1:] / self._close[:-1]).mean(-1))  # [T - 1], of bar t + 1
+        self.reset(seed=seed)
+
+    def reset(self, *, seed: int) -> None:
+        """Forget everything: new start rows and new accounts, as if just made with `seed`."""
         self._random = torch.Generator().manual_seed(seed)
-        groups = layout.timestamps
+        groups = self.layout.timestamps
         self.t = torch.zeros(groups, dtype=torch.long)
-        rollouts = layout.episode_bars // layout.steps
         # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
-        self._rollouts_left = torch.arange(groups) % rollouts
-        self.book = Book.fresh(capital=CAPITAL, books=layout.books, tickers=close.shape[1])
+        self._rollouts_left = torch.arange(groups) % (self.layout.episode_bars // self.layout.steps)
+        self.book = Book.fresh(capital=CAPITAL, books=self.layout.books, tickers=self._close.shape[1])
         self._restart(torch.ones(groups, dtype=torch.bool))
 
     def begin_rollout(self) -> Tensor:
@@ -192,16 +195,7 @@ class VectorEnv:
         share = (share / total(share).unsqueeze(-1) * invested).clamp_(max=self.guards.max_weight)
         share.mul_(1 - self.guards.min_cash)
         share[::2] = 0.0
-        close = self._per_book(self._close[self.t])
-        one = books.unsqueeze(-1)
-        book = self.book
-        book.cash = torch.where(books, CAPITAL * (1 - total(share)), book.cash)
-        book.units = torch.where(one, share * CAPITAL / close, book.units)
-        book.peak = torch.where(books, CAPITAL, book.peak)
-        book.worst = torch.where(books, 1.0, book.worst)
-        book.halted = book.halted & ~books
-        book.positions.forget(books)
-        book.positions.enter(one & (book.units > 0), close)
+        self.book.reopen(books, capital=CAPITAL, share=share, close=self._per_book(self._close[self.t]))
 
 
 def require_finite(action: Tensor) -> None:

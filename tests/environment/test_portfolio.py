@@ -104,7 +104,9 @@ def test_equity_changes_only_by_prices_fees_and_slippage(make_market, actions, g
         taken = 1 - costs.coin_factor  # out of the coins bought
         paid = torch.where(filled > 0, traded * (costs.buy_factor - 1 + taken), traded * (1 - costs.sell_factor))
         moved = held * (opens[t + 1] - closes[t]) + account.units * (closes[t + 1] - opens[t + 1])
-        assert float(account.mark(closes[t + 1], guards)) == pytest.approx(float(before + (moved - paid).sum()), rel=1e-10)
+        assert float(account.mark(closes[t + 1], guards)) == pytest.approx(
+            float(before + (moved - paid).sum()), rel=1e-10
+        )
 
 
 @settings(max_examples=60)
@@ -130,7 +132,11 @@ def test_a_scalar_decimal_twin_agrees_to_1e_9(make_market, actions, seed, guards
 
 @settings(max_examples=30)
 @given(
-    actions=plain_actions, order=st.permutations(range(3)), seed=st.integers(0, 9), guards=risky_guards, costs=venue_costs
+    actions=plain_actions,
+    order=st.permutations(range(3)),
+    seed=st.integers(0, 9),
+    guards=risky_guards,
+    costs=venue_costs,
 )
 def test_permuting_tickers_permutes_results(make_market, actions, order, seed, guards, costs):
     prices = tensors(make_market(seed=seed))
