@@ -16,7 +16,7 @@ from cappuccino_ml.core import CappuccinoError, derive_seed
 from cappuccino_ml.environment.bar import Bar, play
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
-from cappuccino_ml.environment.portfolio import Book
+from cappuccino_ml.environment.portfolio import Book, total
 from cappuccino_ml.environment.reward import Reward
 from cappuccino_ml.environment.vector import CAPITAL, RUIN, require_finite
 
@@ -152,7 +152,7 @@ class Episodes:
         truncated = (self.age >= self.episode_bars) & ~terminated
         return Moment(
             observation=self.observation(),
-            reward=outcome.reward.sum(-1).numpy(),
+            reward=total(outcome.reward).numpy(),
             terminated=terminated.numpy(),
             truncated=truncated.numpy(),
         )

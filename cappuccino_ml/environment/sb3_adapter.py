@@ -21,8 +21,8 @@ class MarketVecEnv(VecEnv):
         seen, done = env.single_observation_space, env.single_action_space
         assert isinstance(seen, Box)
         assert isinstance(done, Box)
-        super().__init__(env.num_envs, seen, done)
         self._env = env
+        super().__init__(env.num_envs, seen, done)
         self._actions: NDArray[Any] = np.zeros((env.num_envs, *done.shape))
 
     def reset(self) -> NDArray[np.float32]:
