@@ -178,4 +178,3 @@ def test_each_rule_is_found_where_it_is_broken(table, cls):
     assert BROKEN[cls] in {finding.kind for finding in report.findings}
     assert not report.passed
     assert all(finding.message.endswith(".") for finding in report.findings)
-
