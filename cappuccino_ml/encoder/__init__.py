@@ -4,7 +4,8 @@ from cappuccino_ml.encoder.checkpoint import EncoderConfig, LoadedEncoder, load_
 from cappuccino_ml.encoder.masking import sample_masks
 from cappuccino_ml.encoder.pretraining import Epoch, Pretrained, PretrainingSettings, pretrain
 from cappuccino_ml.encoder.skill import Skill
-from cappuccino_ml.encoder.transformer import BALANCED, LARGE, SMALL, EncoderSettings, FTTransformerEncoder
+from cappuccino_ml.encoder.settings import BALANCED, LARGE, SMALL, EncoderSettings
+from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
 
 __all__ = [

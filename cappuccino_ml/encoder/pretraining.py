@@ -20,7 +20,8 @@ from cappuccino_ml.encoder.skill import (
     predict_mean,
     ridge_rows,
 )
-from cappuccino_ml.encoder.transformer import EncoderSettings, FTTransformerEncoder
+from cappuccino_ml.encoder.settings import EncoderSettings
+from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
 from cappuccino_ml.features import WARM_UP_BARS
 
