@@ -1,4 +1,4 @@
-"""Our scalar tokens against the official FT-Transformer package with equal weights: time, memory, and our own presets."""
+"""Our scalar tokens against the official FT-Transformer package, equal weights: time and memory; and our presets."""
 
 import json
 import statistics

@@ -38,7 +38,12 @@ class MaskedFeatureModel(nn.Module):
 
 
 def masked_losses(
-    model: MaskedFeatureModel, batch: Tensor, mask: Tensor, *, entries: Tensor | None = None, count: Tensor | None = None
+    model: MaskedFeatureModel,
+    batch: Tensor,
+    mask: Tensor,
+    *,
+    entries: Tensor | None = None,
+    count: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean squared error of hidden entries per feature, averaged over features, of either decoder.
 

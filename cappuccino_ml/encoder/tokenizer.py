@@ -15,7 +15,7 @@ _PATTERNS: dict[Tokenization, str] = {
 
 
 class FeatureTokenizer(nn.Module):
-    """[B, L, N, F] windows -> [B, 1 + S, d_token] tokens, the CLS token first; S market tokens, then the book's if joint.
+    """[B, L, N, F] windows -> [B, 1 + S, d_token] tokens: CLS, the market's, then the book's in joint fusion.
 
     Every token has its own weights over its numbers and its own bias (which tells the tokens apart), as in Gorishniy et
     al. 2021, section 3.3, with the scalar widened to what the tokenization groups. A masked entry contributes a learned

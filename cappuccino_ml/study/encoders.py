@@ -78,7 +78,7 @@ def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str
 
 
 def fit_encoder(job: EncoderJob) -> LoadedEncoder:
-    """Pre-train and store, or read what is stored already."""
+    """Pre-train and store, go on where a killed run stopped, or read what is stored already."""
     if not is_done(job.folder):
         dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
         market = dataset.market
@@ -91,6 +91,7 @@ def fit_encoder(job: EncoderJob) -> LoadedEncoder:
             encoder=job.encoder,
             settings=job.pretraining,
             seed=job.seed,
+            resume=job.root / f".{job.key}.resume",
         )
         save_encoder(
             job.folder,

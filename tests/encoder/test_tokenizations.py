@@ -87,7 +87,9 @@ def test_hidden_entries_reach_neither_estimates_nor_gradients(kind: str, batch: 
     torch.manual_seed(0)
     model = MaskedFeatureModel(settings_of(kind), tickers=TICKERS, features=FEATURES).eval()
     poisoned = torch.where(mask, poison, batch)
-    for seen, expected in zip(model(poisoned, mask, entries_of(kind)), model(batch, mask, entries_of(kind)), strict=True):
+    for seen, expected in zip(
+        model(poisoned, mask, entries_of(kind)), model(batch, mask, entries_of(kind)), strict=True
+    ):
         assert torch.equal(seen, expected)
     batch.requires_grad_()
     sum(estimate.square().sum() for estimate in model(batch, mask, entries_of(kind))).backward()
