@@ -1,5 +1,6 @@
 """FT-Transformer encoders of market windows and their pre-training by masked feature modelling."""
 
+from cappuccino_ml.encoder.attribution import attention_rollout, importance, integrated_gradients
 from cappuccino_ml.encoder.checkpoint import EncoderConfig, LoadedEncoder, load_encoder, read_history, save_encoder
 from cappuccino_ml.encoder.epochs import PretrainingSettings
 from cappuccino_ml.encoder.masking import sample_masks
@@ -23,6 +24,9 @@ __all__ = [
     "PretrainingSettings",
     "Skill",
     "Tokenization",
+    "attention_rollout",
+    "importance",
+    "integrated_gradients",
     "load_encoder",
     "pretrain",
     "read_history",

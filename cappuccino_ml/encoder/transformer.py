@@ -83,17 +83,3 @@ class FTTransformerEncoder(nn.Module):
     def encode_cls(self, cls: Tensor) -> Tensor:
         """[B, d_token] -> [B, encoding_dim]."""
         return self.head(torch.relu(self.norm(cls)))  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def cls_attention(self, windows: Tensor) -> Tensor:
-        """How much the CLS token of the last block looks at each series: [B, N, F], heads averaged.
-
-        Where the model looks, not what drives it; read it beside an ablation.
-        """
-        tokens = self.tokenizer(windows)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens)
-        last = self.blocks[-1]
-        normed = last.attention_norm(tokens)  # type: ignore[operator]
-        weights = last.attention.weights(normed[:, :1], normed)[:, :, 0, 1:].mean(1)  # type: ignore[union-attr,operator]
-        return weights.view(len(windows), self.tokenizer.tickers, self.tokenizer.features)  # type: ignore[no-any-return]
