@@ -92,5 +92,6 @@ def _by_series(encoder: FTTransformerEncoder, windows: Tensor, market: Tensor) -
         return market.view(*shape, -1).sum(-1)
     lags = tokenizer.group(windows)[:, 0].view(*shape, -1)
     vectors = torch.einsum("nfl,nfld->nfd", lags, tokenizer.weight.view(*shape, lags.shape[-1], -1))
-    sizes = vectors.norm(dim=-1)
-    return market[:, None] * sizes / sizes.sum(1, keepdim=True).clamp(min=torch.finfo(sizes.dtype).tiny)
+    sizes: Tensor = vectors.norm(dim=-1)
+    parts: Tensor = sizes / sizes.sum(1, keepdim=True).clamp(min=torch.finfo(sizes.dtype).tiny)
+    return market[:, None] * parts
