@@ -18,7 +18,7 @@ class EncoderSettings(Settings):
 
     lookback: int = Field(10, ge=1, description="bars in a window")
     tokenization: Tokenization = Field(
-        "series", description="one token per ticker and feature, per ticker, or per scalar entry of the window"
+        "ticker", description="one token per ticker and feature, per ticker, or per scalar entry of the window"
     )
     fusion: Fusion = Field(
         "late", description="joint: the book's entries are tokens too, as in the paper; scalar tokens only"

@@ -17,7 +17,7 @@ from .conftest import FEATURES, TICKERS, make_encoder
 LOOKBACK = 4
 DRIVER = (1, 2)  # ticker and feature that the planted target follows
 KINDS = {
-    "series": {},
+    "series": {"tokenization": "series"},
     "ticker": {"tokenization": "ticker"},
     "scalar": {"tokenization": "scalar"},
     "joint": {"tokenization": "scalar", "fusion": "joint"},

@@ -13,7 +13,7 @@ from .conftest import FEATURES, TICKERS, TINY, make_encoder
 LOOKBACK = TINY.lookback
 SHAPE = (6, LOOKBACK, TICKERS, FEATURES)
 KINDS = {
-    "series": {},
+    "series": {"tokenization": "series"},
     "ticker": {"tokenization": "ticker"},
     "scalar": {"tokenization": "scalar"},
     "joint": {"tokenization": "scalar", "fusion": "joint"},

@@ -114,6 +114,8 @@ def test_another_shape_of_window_is_refused(batch: Tensor):
 
 
 def test_long_windows_cost_few_tokens():
-    encoder = make_encoder(EncoderSettings(lookback=60, d_token=8, n_blocks=1, n_heads=2, encoding_dim=8))
+    encoder = make_encoder(
+        EncoderSettings(tokenization="series", lookback=60, d_token=8, n_blocks=1, n_heads=2, encoding_dim=8)
+    )
     long = windows(make_market(rows=64), torch.tensor([59, 63]), 60)
     assert encoder.tokens(long).shape == (2, 1 + TICKERS * FEATURES, 8)
