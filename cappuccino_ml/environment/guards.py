@@ -33,3 +33,8 @@ class Guards(Settings):
     cooldown_bars: int = Field(
         0, ge=0, description="after a position is sold out, by whom ever, it is not bought at so many closes; 0: off"
     )
+
+    @property
+    def need_memory(self) -> bool:
+        """Whether any of them goes by what a book remembers of its positions."""
+        return bool(self.stop_loss or self.trailing_stop or self.min_holding_bars > 1 or self.cooldown_bars)

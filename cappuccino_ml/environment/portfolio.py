@@ -30,10 +30,11 @@ class Book:
     worst: Tensor  # [B], lowest equity at a close as a share of the peak before it
     halted: Tensor  # [B], bool: the drawdown halt, latched
     positions: Positions
+    remembers: bool = True  # whether `positions` is kept; a third of the time, for nothing where no guard asks
 
     @classmethod
-    def fresh(cls, *, capital: float, books: int, tickers: int) -> "Book":
-        """`books` accounts with `capital` in cash and nothing else."""
+    def fresh(cls, *, capital: float, books: int, tickers: int, remembers: bool = True) -> "Book":
+        """`books` accounts with `capital` in cash and nothing else; see `Guards.need_memory` for `remembers`."""
         cash = torch.full((books,), capital, dtype=torch.float64)
         return cls(
             cash=cash,
@@ -42,6 +43,7 @@ class Book:
             worst=torch.ones_like(cash),
             halted=torch.zeros(books, dtype=torch.bool),
             positions=Positions.none(books=books, tickers=tickers),
+            remembers=remembers,
         )
 
     def reopen(self, books: Tensor, *, capital: float, share: Tensor, close: Tensor) -> None:
@@ -52,8 +54,9 @@ class Book:
         self.peak = torch.where(books, capital, self.peak)
         self.worst = torch.where(books, 1.0, self.worst)
         self.halted = self.halted & ~books
-        self.positions.forget(books)
-        self.positions.enter(one & (self.units > 0), close)
+        if self.remembers:
+            self.positions.forget(books)
+            self.positions.enter(one & (self.units > 0), close)
 
     def equity(self, price: Tensor) -> Tensor:
         """Cash plus holdings at `price` ([N] or [B, N]) -> [B]."""
@@ -74,7 +77,8 @@ class Book:
         self.peak = torch.maximum(self.peak, equity)
         self.worst = torch.minimum(self.worst, equity / self.peak)
         self.halted = self.halted | (equity <= self.peak * (1 - guards.max_drawdown))
-        self.positions.mark(self.units, price, guards)
+        if self.remembers:
+            self.positions.mark(self.units, price, guards)
         return equity
 
 
@@ -85,7 +89,7 @@ def decide(book: Book, action: Tensor, close: Tensor, *, guards: Guards, costs: 
         book: the accounts as they stand at close(t), marked.
         action: [B, N], wished change of weight in units of `guards.max_step`; clipped to [-1, 1].
         close: [N] or [B, N], closing prices of bar t.
-        guards: which wishes count.
+        guards: which wishes count; those with `need_memory` want a book that remembers.
         costs: fees and lots.
 
     Returns:
@@ -106,7 +110,9 @@ def decide(book: Book, action: Tensor, close: Tensor, *, guards: Guards, costs: 
         up.mul_(1 - torch.sign(positions.cooldown))
     if guards.min_holding_bars > 1:
         down.mul_((positions.bars - (guards.min_holding_bars - 1)).clamp_(0, 1))
-    forced = torch.maximum(positions.stopped, book.halted.double().unsqueeze(-1))
+    forced = book.halted.double().unsqueeze(-1)
+    if book.remembers:
+        forced = torch.maximum(positions.stopped, forced)
     up.mul_(1 - forced)
     down.add_(forced.mul_(_EVERYTHING))
 
@@ -150,7 +156,8 @@ def settle(book: Book, orders: Tensor, price: Tensor, tradable: Tensor, *, costs
     book.cash = (cash - total(buy * price) * costs.buy_factor).clamp_(min=0)
     coins = buy * costs.coin_factor if costs.fee_in_coin else buy
     book.units = (book.units - sell).add_(coins)
-    book.positions.bought(coins, book.units, price * costs.slipped_buy)
+    if book.remembers:
+        book.positions.bought(coins, book.units, price * costs.slipped_buy)
     return buy - sell
 
 
@@ -159,8 +166,8 @@ def total(x: Tensor) -> Tensor:
     columns = x.unbind(-1)
     tail = len(columns) - len(columns) % 4
     first, *others = columns[tail:] + columns[:tail]
-    result = first.clone()
-    for column in others:
+    result = first + others[0] if others else first.clone()
+    for column in others[1:]:
         result.add_(column)
     return result
 

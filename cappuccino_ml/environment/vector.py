@@ -111,7 +111,8 @@ class VectorEnv:
         self.t = torch.zeros(groups, dtype=torch.long)
         # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
         self._rollouts_left = torch.arange(groups) % (self.layout.episode_bars // self.layout.steps)
-        self.book = Book.fresh(capital=CAPITAL, books=self.layout.books, tickers=self._close.shape[1])
+        books, tickers = self.layout.books, self._close.shape[1]
+        self.book = Book.fresh(capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory)
         self._restart(torch.ones(groups, dtype=torch.bool))
 
     def begin_rollout(self) -> Tensor:

@@ -187,6 +187,29 @@ def test_a_book_in_a_batch_is_bit_identical_to_the_same_book_alone(make_market, 
         assert torch.equal(getattr(batch.positions, name), together), name
 
 
+@pytest.mark.parametrize("guards", [Guards(max_step=0.4), Guards(max_step=0.4, max_drawdown=0.05, min_holding_bars=1)])
+def test_a_book_that_need_not_remember_trades_alike_whether_it_does_or_not(make_market, guards):
+    assert not guards.need_memory
+    opens, closes, tradable = tensors(make_market(seed=0))
+    books = [Book.fresh(capital=1e5, books=4, tickers=3, remembers=remembers) for remembers in (True, False)]
+    random = torch.Generator().manual_seed(0)
+    for t in range(40):
+        action = torch.randn(4, 3, generator=random)
+        for one in books:
+            orders = decide(one, action, closes[t], guards=guards, costs=Costs())
+            settle(one, orders, opens[t + 1], tradable[t + 1], costs=Costs())
+            one.mark(closes[t + 1], guards)
+        assert torch.equal(books[0].units, books[1].units)
+        assert torch.equal(books[0].cash, books[1].cash)
+        assert torch.equal(books[0].positions.entry > 0, books[0].units > 0)
+    assert not books[1].positions.entry.any()
+
+
+@pytest.mark.parametrize("name", ["stop_loss", "trailing_stop", "min_holding_bars", "cooldown_bars"])
+def test_every_guard_that_goes_by_a_position_needs_memory(name):
+    assert Guards.model_validate({name: 2 if name.endswith("bars") else 0.1}).need_memory
+
+
 def test_defect_02_no_order_fills_at_a_filled_bar_and_fills_pay_the_next_open():
     account = book(cash=1000.0, units=[0.0, 4.0])
     close, opening = torch.tensor([10.0, 50.0]).double(), torch.tensor([12.0, 55.0]).double()
