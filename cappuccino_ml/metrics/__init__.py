@@ -1,6 +1,7 @@
 """Pure measures of a policy's per-bar net returns: what it earned, at what risk, and how precisely that is known."""
 
 from cappuccino_ml.metrics.precision import (
+    mean_interval,
     minimum_detectable_difference,
     minimum_track_record_length,
     sharpe_standard_error,
@@ -34,6 +35,7 @@ __all__ = [
     "information_ratio",
     "is_flat",
     "max_drawdown",
+    "mean_interval",
     "mean_over_folds",
     "minimum_detectable_difference",
     "minimum_track_record_length",

@@ -1,5 +1,13 @@
 """Splits, frozen data sets, pre-trained encoders per fold, and the A/B study."""
 
+from cappuccino_ml.study.comparison import (
+    ArmRun,
+    Comparison,
+    ComparisonSettings,
+    comparison_jobs,
+    run_comparison,
+    side_by_side,
+)
 from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
 from cappuccino_ml.study.encoders import (
     DEPLOYMENT,
@@ -26,6 +34,9 @@ from cappuccino_ml.study.workers import run_jobs
 
 __all__ = [
     "DEPLOYMENT",
+    "ArmRun",
+    "Comparison",
+    "ComparisonSettings",
     "Dataset",
     "DatasetConfig",
     "EncoderJob",
@@ -41,6 +52,7 @@ __all__ = [
     "StudySettings",
     "TrialResult",
     "allocation",
+    "comparison_jobs",
     "encoder_jobs",
     "finalist_job",
     "fit",
@@ -53,8 +65,10 @@ __all__ = [
     "read_learning_curve",
     "read_returns",
     "refit_jobs",
+    "run_comparison",
     "run_jobs",
     "run_study",
+    "side_by_side",
     "study_key",
     "where_it_looks",
 ]

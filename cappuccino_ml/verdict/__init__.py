@@ -5,6 +5,7 @@ from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, shar
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.power import Power, holdout_power
+from cappuccino_ml.verdict.sample_efficiency import Difference, Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.validation import (
     Finalist,
     Finding,
@@ -17,13 +18,16 @@ from cappuccino_ml.verdict.validation import (
 
 __all__ = [
     "Clause",
+    "Difference",
     "Finalist",
     "Finding",
     "GateSettings",
     "HoldoutLedger",
+    "Point",
     "Power",
     "Reading",
     "Row",
+    "SampleEfficiency",
     "SharpeTest",
     "ValidationReport",
     "Verdict",
@@ -33,6 +37,7 @@ __all__ = [
     "load_report",
     "paired_sharpe_test",
     "run_baselines",
+    "sample_efficiency",
     "sharpe_interval",
     "store_report",
     "validate",

@@ -1,0 +1,146 @@
+"""What a comparison of the arms can and cannot say: means over seeds, differences, and two kinds of interval.
+
+An interval over seeds says how much the luck of training matters. On one market it says nothing about the luck of the
+rows measured on, which all seeds share; the interval over time does (a block bootstrap of the agents side by side).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cappuccino_ml.core import Settings
+from cappuccino_ml.metrics import mean_interval
+from cappuccino_ml.policy import Arm
+from cappuccino_ml.study import Comparison, side_by_side
+from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
+
+Interval = tuple[float, float]
+
+
+class Point(Settings):
+    """One arm after so many steps, net of costs."""
+
+    arm: Arm
+    steps: int
+    sharpes: tuple[float, ...]  # annual, one per run
+    mean: float
+    over_seeds: Interval | None  # 95%, of the mean; None with one run
+    turnover_per_day: float
+    max_drawdown: float  # the worst run's
+    parameters: int
+
+
+class Difference(Settings):
+    """Annual net Sharpe of one point less another's, runs of equal market and seed paired."""
+
+    name: str
+    mean: float
+    over_seeds: Interval | None  # 95%, of the mean difference
+    side_by_side: float | None  # the same of equal parts of all agents, which diversify; None: not testable
+    over_time: Interval | None  # 95%, of that
+    sentence: str
+
+
+class SampleEfficiency(Settings):
+    """The points and the differences that the claim is about."""
+
+    label: str
+    markets: int
+    seeds: int
+    bars: int  # measured, of one market
+    encoder_r2: tuple[float, ...]
+    points: tuple[Point, ...]
+    differences: tuple[Difference, ...]
+    claim: str  # what is true of "a pre-trained encoder learns with few steps what the MLP needs many for"
+
+    def point(self, arm: Arm, steps: int) -> Point:
+        """One of the points."""
+        return next(point for point in self.points if (point.arm, point.steps) == (arm, steps))
+
+
+def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resamples: int = 1999) -> SampleEfficiency:
+    """Judge a finished comparison whose trainings lie below `root`."""
+    settings = comparison.settings
+    points = tuple(_point(comparison, arm, steps) for arm in settings.arms for steps in settings.steps)
+    few, many = min(settings.steps), max(settings.steps)
+    pairs: list[tuple[tuple[Arm, int], tuple[Arm, int]]] = []
+    if {"mlp", "ft_pretrained"} <= set(settings.arms):
+        pairs.append((("ft_pretrained", few), ("mlp", many)))
+        pairs += [(("ft_pretrained", steps), ("mlp", steps)) for steps in settings.steps]
+    if {"ft_scratch", "ft_pretrained"} <= set(settings.arms):
+        pairs += [(("ft_pretrained", steps), ("ft_scratch", steps)) for steps in settings.steps]
+    differences = tuple(_difference(comparison, *pair, root=root, seed=seed, resamples=resamples) for pair in pairs)
+    return SampleEfficiency(
+        label=comparison.label,
+        markets=len({run.market for run in comparison.runs}),
+        seeds=settings.seeds,
+        bars=max(run.bars for run in comparison.runs),
+        encoder_r2=tuple(comparison.encoder_r2.values()),
+        points=points,
+        differences=differences,
+        claim=_claim(differences[0], few=few, many=many) if pairs and pairs[0][1] == ("mlp", many) else "not tested",
+    )
+
+
+def _point(comparison: Comparison, arm: Arm, steps: int) -> Point:
+    runs = comparison.of(arm, steps)
+    sharpes = tuple(run.sharpe for run in runs)
+    return Point(
+        arm=arm,
+        steps=steps,
+        sharpes=sharpes,
+        mean=float(np.mean(sharpes)),
+        over_seeds=mean_interval(sharpes),
+        turnover_per_day=float(np.mean([run.turnover_per_day for run in runs])),
+        max_drawdown=max(run.max_drawdown for run in runs),
+        parameters=runs[0].parameters,
+    )
+
+
+def _difference(
+    comparison: Comparison, ours: tuple[Arm, int], theirs: tuple[Arm, int], *, root: Path, seed: int, resamples: int
+) -> Difference:
+    pairs = zip(comparison.of(*ours), comparison.of(*theirs), strict=True)
+    by_run = np.array([one.sharpe - other.sharpe for one, other in pairs])
+    name = " less ".join(f"{arm} at {steps:,}" for arm, steps in (ours, theirs))
+    over_seeds = mean_interval(by_run)
+    together: float | None = None
+    over_time: Interval | None = None
+    try:
+        test = paired_sharpe_test(
+            candidate=side_by_side(comparison, *ours, root=root),
+            incumbent=side_by_side(comparison, *theirs, root=root),
+            bars_per_year=comparison.bars_per_year,
+            seed=seed,
+            resamples=resamples,
+        )
+        together, over_time = test.difference, test.interval
+        note = ""
+    except NotTestableError as error:
+        note = f" Over time: {error}."
+    sentence = f"{name}: {by_run.mean():+.2f} Sharpe a year{_range(over_seeds, 'over seeds')}"
+    if together is not None:
+        sentence += f"; all agents side by side {together:+.2f}{_range(over_time, 'over time')}"
+    return Difference(
+        name=name,
+        mean=float(by_run.mean()),
+        over_seeds=over_seeds,
+        side_by_side=together,
+        over_time=over_time,
+        sentence=f"{sentence}.{note}",
+    )
+
+
+def _range(interval: Interval | None, what: str) -> str:
+    return "" if interval is None else f" (95% {interval[0]:+.2f} to {interval[1]:+.2f} {what})"
+
+
+def _claim(difference: Difference, *, few: int, many: int) -> str:
+    """The claim is that ft_pretrained at `few` steps is as good as mlp at `many`."""
+    intervals = [interval for interval in (difference.over_seeds, difference.over_time) if interval is not None]
+    said = f'"a pre-trained encoder learns in {few:,} steps what the MLP needs {many:,} for"'
+    if intervals and all(high < 0 for _, high in intervals):
+        return f"{said} is refuted here. {difference.sentence}"
+    if intervals and all(low > 0 for low, _ in intervals):
+        return f"{said} holds here, and more. {difference.sentence}"
+    return f"{said} is neither shown nor refuted here: an interval includes 0. {difference.sentence}"
