@@ -44,7 +44,7 @@ def test_a_stop_loss_counts_from_the_average_price_paid():
 
 
 def test_a_trailing_stop_follows_the_highest_close_and_never_comes_down():
-    assert run([100, 150, 200, 181, 179, 179], [BUY], trailing_stop=0.1) == [1, 0, 0, 0, -1]
+    assert run([100, 150, 200, 180.1, 179.9, 179], [BUY], trailing_stop=0.1) == [1, 0, 0, 0, -1]
     assert run([100, 150, 200, 181, 181, 179], [BUY], trailing_stop=0.0) == [1, 0, 0, 0, 0]
 
 
