@@ -3,8 +3,11 @@
 The market does not care what we hold: an observation is a row index and 1 + N portfolio entries, never a window.
 """
 
+import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,6 +117,34 @@ class VectorEnv:
         books, tickers = self.layout.books, self._close.shape[1]
         self.book = Book.fresh(capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory)
         self._restart(torch.ones(groups, dtype=torch.bool))
+
+    def identity(self) -> dict[str, Any]:
+        """What this environment is made of, as JSON: rows, layout, rules, and a hash of its prices."""
+        prices = hashlib.sha256()
+        for values in (self._open, self._close, self._tradable):
+            prices.update(values.numpy().tobytes())
+        rules = {"layout": self.layout, "guards": self.guards, "costs": self.costs, "reward": self.reward}
+        rules_json = {name: rule.model_dump(mode="json") for name, rule in rules.items()}
+        return {"rows": [self.first, self.last], "prices": prices.hexdigest(), **rules_json}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes from step to step, by name: `restore` goes on from it, in this process or another."""
+        parts = {"t": self.t, "rollouts_left": self._rollouts_left, "random": self._random.get_state()}
+        for name, held in (("book", self.book), ("positions", self.book.positions)):
+            values = {field.name: getattr(held, field.name) for field in fields(held)}
+            parts |= {f"{name}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        return {name: value.clone() for name, value in parts.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Become what gave `state`; it must be made of the same data and settings."""
+        self.t, self._rollouts_left = state["t"].clone(), state["rollouts_left"].clone()
+        self._random.set_state(state["random"])
+        for name, held in (("book", self.book), ("positions", self.book.positions)):
+            for field in fields(held):
+                if f"{name}.{field.name}" in state:
+                    # Like the old tensor, so that the layout in memory stays what makes it fast.
+                    value = torch.empty_like(getattr(held, field.name)).copy_(state[f"{name}.{field.name}"])
+                    setattr(held, field.name, value)
 
     def begin_rollout(self) -> Tensor:
         """Restart the groups whose episode is over -> rows [steps + 1, groups] that this rollout will visit."""

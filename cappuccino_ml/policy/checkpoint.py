@@ -28,7 +28,6 @@ WEIGHTS = "weights.safetensors"
 CONFIG = "agent.json"
 HISTORY = "training_history.json"
 EXAMPLE = "example.json"
-AGENT_ROOMS = ("features", "environment", "encoder", "policy")  # code that shapes an agent
 
 
 class AgentConfig(Settings):

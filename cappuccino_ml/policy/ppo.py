@@ -1,14 +1,25 @@
 """Proximal policy optimisation, top to bottom. Names are the paper's and CleanRL's.
 
 Details that matter, and why:
+- observations are row indices of features that were scaled once, on the training rows: no running statistics that move
+  under the policy, and the same numbers in training, backtest and trading;
 - minibatches are whole moments with all their books, so an encoder runs once per moment, not once per sample;
 - books that share a moment share its luck: their mean advantage says nothing about their actions and is removed;
-- advantages are normalised per minibatch, rewards divided by the market's own volatility: no scale is hand-tuned;
-- a time limit bootstraps, ruin does not; epochs stop early when the policy has moved far enough (approx_kl);
+- advantages (GAE) are normalised per minibatch, rewards divided by the market's own volatility: no scale is hand-tuned;
+- a time limit bootstraps, for the market goes on; ruin does not. The end of a rollout bootstraps like a time limit;
+- the ratio is clipped ticker by ticker: one ticker that moved far does not silence the six others;
+- the value loss is not clipped (Andrychowicz et al. 2021, arXiv 2006.05990, found that to hurt) and weighs little,
+  because actor and critic may share an encoder;
+- a small entropy bonus keeps the spread from collapsing while costs still teach the policy to hold;
+- gradients are clipped by their norm: one hour of a crash must not undo a thousand calm ones;
+- epochs stop early when the policy has moved far enough (approx_kl): the rollout no longer speaks of this policy;
+- learning rates fall linearly to zero: the last weights are those that are kept, there is no best-of-many choice;
 - dropout is off: it would make `ratio` differ from 1 before the first step.
 """
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +27,7 @@ from torch import Tensor, nn
 from cappuccino_ml.core import CappuccinoError, Settings
 from cappuccino_ml.environment import VectorEnv
 from cappuccino_ml.policy.networks import ActorCritic
+from cappuccino_ml.policy.resume import Run, identity_of
 from cappuccino_ml.policy.rollout import Encodings, Rollout, collect, log_probability
 from cappuccino_ml.policy.settings import PPOSettings
 
@@ -41,8 +53,10 @@ def train(
     settings: PPOSettings,
     seed: int,
     on_iteration: Callable[[Iteration], None] | None = None,
+    resume: Path | None = None,
+    resume_every: int = 8,
 ) -> list[Iteration]:
-    """Train `agent` in place.
+    """Train `agent` in place. On one thread the same arguments give the same bytes, killed and resumed or not.
 
     Args:
         agent: see `build_agent`.
@@ -50,9 +64,12 @@ def train(
         env: environments over the training rows only.
         settings: see `PPOSettings`; `steps` decides when to stop, never a clock.
         seed: of exploration and minibatch order.
-        on_iteration: told after every update.
+        on_iteration: told after every new update.
+        resume: a folder that keeps the state of the run and is removed at its end; a state in it is gone on with.
+        resume_every: iterations between two savings there.
 
     Raises:
+        CheckpointError: `resume` holds another run, or was altered.
         CappuccinoError: the loss or its gradient is not finite, the first window would start before the data, or
             prices stand still.
     """
@@ -64,9 +81,7 @@ def train(
     volatility = env.market_volatility()
     if not volatility > 0:
         raise CappuccinoError(f"the volatility of rows {env.first} to {env.last} is {volatility}; check their prices.")
-    random = torch.Generator().manual_seed(seed)
     agent.eval()
-    encodings = Encodings(agent, market, first=env.first, last=env.last)
     encoder_ids = {id(p) for p in agent.encoder_parameters()} if agent.settings.encoder else set()
     trainable = [p for p in agent.parameters() if p.requires_grad]
     slow = settings.learning_rate * settings.encoder_learning_rate_ratio
@@ -80,32 +95,46 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    random = torch.Generator().manual_seed(seed)
+    identity = identity_of(agent, market, env, settings, seed=seed) if resume is not None else {}
+    run = Run(agent=agent, optimizer=optimizer, env=env, random=random, history=[], identity=identity)
+    if resume is not None:
+        run.load(resume)
+    history = [Iteration.model_validate(line) for line in run.history]
+    encodings = Encodings(agent, market, first=env.first, last=env.last)
     iterations = -(-settings.steps // env.layout.samples)
-    history = []
-    for index in range(iterations):
+    for index in range(len(history), iterations):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * (1.0 - index / iterations)
         rollout = collect(agent, encodings, env, settings, reward_scale=1.0 / volatility, random=random)
         approx_kl, clipfrac = update(agent, encodings, rollout, optimizer, settings, random=random)
-        unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp(min=1e-12)
-        report = Iteration(
-            steps=(index + 1) * env.layout.samples,
-            reward_bps=float(rollout.reward.sum(-1).mean()) * 1e4,
-            turnover=float(rollout.turnover.sum(-1).mean()),
-            approx_kl=approx_kl,
-            clipfrac=clipfrac,
-            explained_variance=1.0 - float(unexplained),
-            entropy=float((agent.log_std.detach() + 1.4189385332046727).sum()),
-            saturation=float((rollout.action.abs() > 1).float().mean()),
-        )
-        history.append(report)
+        history.append(_report(agent, rollout, steps=(index + 1) * env.layout.samples, kl=approx_kl, clip=clipfrac))
+        run.history.append(history[-1].model_dump(mode="json"))
+        if resume is not None and (index + 1) % resume_every == 0:
+            run.save(resume)
         if on_iteration is not None:
-            on_iteration(report)
+            on_iteration(history[-1])
     if not all(torch.isfinite(parameter).all() for parameter in agent.parameters()):
         raise CappuccinoError(
             f"PPO ended with weights that are not finite at learning_rate {settings.learning_rate}; lower it."
         )
+    if resume is not None:
+        shutil.rmtree(resume, ignore_errors=True)
     return history
+
+
+def _report(agent: ActorCritic, rollout: Rollout, *, steps: int, kl: float, clip: float) -> Iteration:
+    unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp(min=1e-12)
+    return Iteration(
+        steps=steps,
+        reward_bps=float(rollout.reward.sum(-1).mean()) * 1e4,
+        turnover=float(rollout.turnover.sum(-1).mean()),
+        approx_kl=kl,
+        clipfrac=clip,
+        explained_variance=1.0 - float(unexplained),
+        entropy=float((agent.log_std.detach() + 1.4189385332046727).sum()),
+        saturation=float((rollout.action.abs() > 1).float().mean()),
+    )
 
 
 def update(

@@ -81,7 +81,9 @@ class FitResult(Settings):
 
 
 def fit(job: FitJob) -> FitResult:
-    """Train, store the agent, backtest it on the test rows, store the returns. A finished job is only read.
+    """Train, store the agent, backtest it on the test rows, store the returns.
+
+    A finished job is only read, a killed one goes on where its training was last saved.
 
     Raises:
         CheckpointError: the pre-trained encoder was fitted on rows or data this job must not use.
@@ -179,6 +181,7 @@ def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, lis
         env=env,
         settings=settings.ppo,
         seed=derive_seed(job.seed, "exploration"),
+        resume=job.root / f".{job.key}.resume",
     )
     config = AgentConfig(
         training=settings,
