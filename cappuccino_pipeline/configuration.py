@@ -107,6 +107,11 @@ class Configuration(Settings):
         return self.state / "studies"
 
     @property
+    def comparisons_root(self) -> Path:
+        """Trainings of the comparison of arms."""
+        return self.state / "comparisons"
+
+    @property
     def refits_root(self) -> Path:
         """Nightly refits of the incumbent."""
         return self.state / "refits"

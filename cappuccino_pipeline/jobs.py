@@ -28,6 +28,12 @@ retrain = dg.define_asset_job(
     description="A frozen data set of today and a refit of the incumbent's configuration, registered without alias.",
     tags={"dagster/max_runtime": "28800"},
 )
+compare_arms = dg.define_asset_job(
+    "compare_arms",
+    selection=dg.AssetSelection.assets("ab_comparison"),
+    description="Sample efficiency of the three arms on the current data set and its encoder.",
+    tags={"dagster/max_runtime": "28800"},
+)
 
 
 def months_tags(*, first: str, last: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import BALANCED, SMALL, PretrainingSettings
-from cappuccino_ml.study import EncoderPlan, SearchSpace, SplitSettings, StudySettings
+from cappuccino_ml.study import ComparisonSettings, EncoderPlan, SearchSpace, SplitSettings, StudySettings
 from cappuccino_ml.verdict import GateSettings
 
 
@@ -13,6 +13,7 @@ class Plan(Settings):
     encoder: EncoderPlan = EncoderPlan()
     study: StudySettings = StudySettings()
     gate: GateSettings = GateSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
 
 
 def plan_for(budget: str, *, seed: int) -> Plan:
@@ -25,6 +26,7 @@ def plan_for(budget: str, *, seed: int) -> Plan:
                 seed=seed,
             ),
             study=StudySettings(trials_per_side=4, seed=seed),
+            comparison=ComparisonSettings(steps=(20_000, 80_000), seeds=3, seed=seed),
         )
     return Plan(
         encoder=EncoderPlan(encoder=BALANCED, pretraining=PretrainingSettings(epochs=15), seed=seed),
@@ -40,4 +42,5 @@ def plan_for(budget: str, *, seed: int) -> Plan:
                 ft_encoding_dim=512,
             ),
         ),
+        comparison=ComparisonSettings(seed=seed),
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from cappuccino_ml.features import FEATURES
 from cappuccino_ml.reports import pictures, style
 from cappuccino_ml.reports.findings import PICTURES
+from cappuccino_ml.verdict import Point, SampleEfficiency
 
 
 @pytest.fixture
@@ -114,3 +115,34 @@ def test_a_study_without_any_success_can_still_be_drawn(study: Any, tmp_path: Pa
         study=study.model_copy(update={"trials": failed}), label="simulated", path=tmp_path / "s.png"
     )
     assert path.is_file()
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_sample_efficiency_is_drawn_with_every_arm_and_its_source(texts: list[str], tmp_path: Path, seeds: int):
+    arms = ("mlp", "ft_scratch", "ft_pretrained")
+    points = [
+        Point(
+            arm=arm,
+            steps=steps,
+            sharpes=tuple(0.1 * seed for seed in range(seeds)),
+            mean=0.2,
+            over_seeds=(0.0, 0.4) if seeds > 1 else None,
+            turnover_per_day=0.1,
+            max_drawdown=0.1,
+            parameters=10,
+        )
+        for arm in arms
+        for steps in (50_000, 300_000)
+    ]
+    judged = SampleEfficiency(
+        label="simulated",
+        markets=1,
+        seeds=seeds,
+        bars=100,
+        encoder_r2=(0.6,),
+        points=tuple(points),
+        differences=(),
+        claim="",
+    )
+    pictures.sample_efficiency(judged=judged, path=tmp_path / "s.png")
+    assert {*arms, "source of the bars: simulated"} <= set(texts)
