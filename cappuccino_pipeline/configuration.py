@@ -239,9 +239,12 @@ def _day(given: Mapping[str, str], name: str, *, default: datetime) -> datetime:
     if name not in given:
         return default
     try:
-        return datetime.strptime(given[name], "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(given[name], "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
         raise ConfigurationError(f"{name} is {given[name]!r}; it must be a day such as 2024-01-01.") from error
+    if day > datetime.now(UTC):
+        raise ConfigurationError(f"{name} is {given[name]}, which lies in the future; it must be a day that has begun.")
+    return day
 
 
 def _files_folder(given: Mapping[str, str]) -> Path:
