@@ -26,6 +26,9 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.current import Current
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cappuccino_ml.policy import Actor
     from cappuccino_ml.study import Dataset, StudyResult
     from cappuccino_ml.verdict import Finalist
@@ -122,6 +125,11 @@ class Cappuccino:
     def panel(self, *, start: datetime | None = None, end: datetime | None = None) -> BarPanel:
         """Stored bars on one grid, [start, end)."""
         return read_panel(self.bars, self.configuration.universe, start=start, end=end)
+
+    def volume(self, dataset: "Dataset") -> "NDArray[np.float64]":
+        """The venue's volume, base units [T, N] on the rows of `dataset`, as the lake has it today."""
+        config = dataset.config
+        return self.panel(start=config.first, end=config.last + self.configuration.universe.bar).volume
 
     @cached_property
     def registry(self) -> ModelRegistry:
