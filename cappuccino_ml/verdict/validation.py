@@ -190,7 +190,7 @@ def _row(name: str, columns: _Columns, per_year: float, seed: int, gate: GateSet
         benchmark=columns[EQUAL_WEIGHT],
         weights=columns[f"{name}#exposure"][:, None],
         turnover=columns[f"{name}#turnover"],
-        saturation=columns[f"{name}#saturated"],
+        saturation=columns.get(f"{name}#saturated"),
     )
     try:
         interval = sharpe_interval(
