@@ -1,4 +1,4 @@
-"""The statistics of a verdict on 100 trials of two years of hourly bars: StepM, PBO, deflated Sharpe, paired bootstrap."""
+"""Statistics of a verdict on 100 trials of two years of hours: StepM, PBO, deflated Sharpe, paired bootstrap."""
 
 import json
 import sys
