@@ -147,7 +147,7 @@ def _luck(found: Overfitting) -> list[Block]:
     rows = [
         ("the candidate on the folds, Sharpe a year", signed(found.best_sharpe)),
         (f"expected best of {whole(found.trials_counted)} trials without skill", signed(found.expected_best_sharpe)),
-        ("deflated Sharpe: probability of a true Sharpe above 0", share(found.deflated_sharpe, sign=False)),
+        ("deflated Sharpe: confidence that its true Sharpe is above that", share(found.deflated_sharpe, sign=False)),
     ]
     if found.selection is not None:
         chosen = found.selection

@@ -37,7 +37,7 @@ class Overfitting(Settings):
     trials_counted: int  # over all studies on the same data; the deflation uses this number
     best_sharpe: float
     expected_best_sharpe: float  # of so many trials without skill, as spread out as these
-    deflated_sharpe: float  # probability that the true Sharpe is above zero, in the light of the trials
+    deflated_sharpe: float  # confidence that the true Sharpe is above `expected_best_sharpe`
     selection: Selection | None  # None with one trial, or with fewer than two bars a block
 
 

@@ -215,12 +215,14 @@ def make_report(
             bars_per_year=PER_YEAR,
             weights=np.full((bars, 1), 0.6),
             turnover=np.full(bars, 0.012),
+            benchmark=returns["equal_weight"],
+            saturation=np.full(bars, 0.05),
         )
         try:
             interval = sharpe_interval(returns[name], bars_per_year=PER_YEAR, seed=1, resamples=199).interval
         except NotTestableError:
             interval = None
-        return Row(name=name, performance=performance, interval=interval)
+        return Row(name=name, performance=performance, interval=interval, capacity=1_234_567.8)
 
     test = paired_sharpe_test(
         candidate=returns["ft"], incumbent=returns["mlp"], bars_per_year=PER_YEAR, seed=1, resamples=199

@@ -106,13 +106,22 @@ def test_a_study_in_which_no_trial_is_superior_wins_nothing_and_the_page_says_wh
     assert "clause a: p-value of trial 5 in StepM over all 7 completed trials: not met by" in text
 
 
+def test_every_policy_is_shown_beside_equal_weight(make_findings: MakeFindings):
+    findings = make_findings()
+    text = flat(page.terminal(findings))
+    for row in findings.validation.rows:
+        found = row.performance
+        assert f"{found.beta:.2f} {words.signed(found.information_ratio)} 5.0%" in text
+    assert "1,234,568" in text
+
+
 def test_what_is_reported_beside_the_gate_is_on_the_page(make_findings: MakeFindings):
     findings = make_findings(fresh=False)
     luck = findings.validation.overfitting
     text = flat(page.terminal(findings))
     assert luck.selection is not None
     assert "expected best of 21 trials without skill" in text
-    assert f"probability of a true Sharpe above 0 {luck.deflated_sharpe:.1%}" in text
+    assert f"confidence that its true Sharpe is above that {luck.deflated_sharpe:.1%}" in text
     assert f"over 12,870 halves {luck.selection.pbo:.1%}" in text
     assert "no clauses of it" in text
 
