@@ -1,13 +1,12 @@
 """The composition root: the one place where adapters are chosen and put together from the configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cappuccino_ml.bars import (
-    BARS_SCHEMA,
     BUILT_TIMEFRAMES,
     AlpacaSource,
     BarPanel,
@@ -15,6 +14,7 @@ from cappuccino_ml.bars import (
     BuiltFromHours,
     CcxtSource,
     SimulatedSource,
+    bars_table,
     files_source,
     read_panel,
 )
@@ -114,13 +114,32 @@ class Cappuccino:
     @cached_property
     def bars(self) -> LakeTable:
         """The table of bars, one partition per month."""
-        return self._table("bars", schema={"columns": BARS_SCHEMA})
+        return bars_table(
+            self.configuration.state,
+            source=self.source,
+            universe=self.configuration.universe,
+            market=self.configuration.market,
+            lock_timeout_s=_LOCK_TIMEOUT_S,
+        )
 
     @cached_property
     def features(self) -> LakeTable:
         """The table of features, one partition per month."""
+        # Another source, universe or schema is another table: switching back and forth never mixes or destroys data.
         schema = FeatureSchema.of(self.configuration.universe)
-        return self._table("features", schema={"schema_hash": schema.hash, "schema": schema.model_dump(mode="json")})
+        identity = {
+            "source": self.source.identity(),
+            "universe": self.configuration.universe.model_dump(mode="json"),
+            "schema_hash": schema.hash,
+            "schema": schema.model_dump(mode="json"),
+        }
+        return LakeTable(
+            self.configuration.state,
+            stage="features",
+            name=f"{self.configuration.market}-{digest(identity)[:8]}",
+            identity=identity,
+            lock_timeout_s=_LOCK_TIMEOUT_S,
+        )
 
     def panel(self, *, start: datetime | None = None, end: datetime | None = None) -> BarPanel:
         """Stored bars on one grid, [start, end)."""
@@ -178,15 +197,6 @@ class Cappuccino:
             return {}
         found = {alias: self.registry.alias(alias) for alias in (CHALLENGER, CHAMPION)}
         return {alias: version for alias, version in found.items() if version is not None}
-
-    def _table(self, stage: str, *, schema: Mapping[str, Any]) -> LakeTable:
-        # Another source, universe or schema is another table: switching back and forth never mixes or destroys data.
-        universe = self.configuration.universe
-        identity = {"source": self.source.identity(), "universe": universe.model_dump(mode="json"), **schema}
-        name = f"{self.configuration.market}-{digest(identity)[:8]}"
-        return LakeTable(
-            self.configuration.state, stage=stage, name=name, identity=identity, lock_timeout_s=_LOCK_TIMEOUT_S
-        )
 
 
 @cache

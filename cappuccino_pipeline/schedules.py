@@ -4,11 +4,14 @@ from datetime import UTC, timedelta
 
 import dagster as dg
 
+from cappuccino_ml.bars import OVERLAP_BARS
 from cappuccino_pipeline.jobs import retrain, update_bars
 from cappuccino_pipeline.partitions import MONTHS, month_of
+from cappuccino_pipeline.resources import this_process
 
-# The last bar of a month closes in the next month: for a day after the turn, the month before is updated too.
-_TURN = timedelta(days=1)
+# The last bar of a month closes in the next one, and the newest bars are not settled: exchanges complete and revise
+# them. So for two days after the turn, longer where bars are long, the month before is updated too.
+_TURN = max(timedelta(days=2), (OVERLAP_BARS + 2) * this_process().configuration.universe.bar)
 
 
 @dg.schedule(

@@ -2,6 +2,7 @@
 
 from cappuccino_ml.bars.aggregate import BUILT_TIMEFRAMES, BuiltFromHours
 from cappuccino_ml.bars.alpaca_source import AlpacaSource
+from cappuccino_ml.bars.answered import OVERLAP_BARS
 from cappuccino_ml.bars.audit import AuditReport, Finding, Outage, audit_bars
 from cappuccino_ml.bars.ccxt_source import CcxtSource
 from cappuccino_ml.bars.files import FilesSource, files_source
@@ -27,6 +28,7 @@ __all__ = [
     "BARS_COLUMNS",
     "BARS_SCHEMA",
     "BUILT_TIMEFRAMES",
+    "OVERLAP_BARS",
     "TIMEFRAMES",
     "AlpacaSource",
     "AuditReport",

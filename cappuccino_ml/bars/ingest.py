@@ -13,21 +13,31 @@ from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.schema import BAR_COLUMNS, BARS_COLUMNS, BARS_SCHEMA, empty_bars, tidy_bars
 from cappuccino_ml.bars.source import BarSource
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import DataError
+from cappuccino_ml.core import DataError, digest
 from cappuccino_ml.lake import LakeTable, PartitionEntry
 
 _LISTED_REVISIONS = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def bars_table(root: Path, *, source: BarSource, universe: Universe, lock_timeout_s: float = 60.0) -> LakeTable:
-    """The lake table `bars/<source>-<timeframe>-<quote>` that holds `source`'s bars of `universe`."""
+def bars_table(
+    root: Path, *, source: BarSource, universe: Universe, market: str | None = None, lock_timeout_s: float = 60.0
+) -> LakeTable:
+    """The lake table that holds `source`'s bars of `universe`; another source or universe is another table beside it.
+
+    Args:
+        root: the state folder.
+        source: where the bars come from.
+        universe: the symbols, in order, and the bar length.
+        market: how people name it, at the head of the folder's name; the source's name if not given.
+        lock_timeout_s: how long a second writer waits for the first.
+    """
     identity = {
         "columns": BARS_SCHEMA,
         "source": source.identity(),
         "universe": universe.model_dump(mode="json"),
     }
-    name = f"{source.name}-{universe.timeframe}-{universe.quote}"
+    name = f"{market or source.name}-{digest(identity)[:8]}"
     return LakeTable(root, stage="bars", name=name, identity=identity, lock_timeout_s=lock_timeout_s)
 
 

@@ -152,7 +152,7 @@ def _checked(rows: Sequence[Sequence[float]], step: int) -> Floats:
         return np.zeros((0, 6))
     try:
         table = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}") from error
     if table.ndim != 2 or table.shape[1] != 6:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}")
@@ -199,7 +199,7 @@ def _tell_holes(bars: pd.DataFrame, venue: str, symbol: str, step: int, tell: Ca
     if missing.any():
         longest = int(missing.argmax())
         tell(
-            f"{venue} {symbol}: the venue lacks {int(missing.sum())} bars in {int((missing > 0).sum())} holes, "
+            f"{venue} {symbol}: bars that the venue lacks: {int(missing.sum())}, holes: {int((missing > 0).sum())}, "
             f"the longest of {int(missing[longest])} from {_text(int(opens[longest]) + step)}"
         )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import Clock, SchemaMismatch, TradingError
-from cappuccino_ml.environment import Book, decide, shrink_buys
+from cappuccino_ml.environment import Book, Positions, decide, per_ticker, shrink_buys
 from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema, latest_features
 from cappuccino_ml.trading.broker import Broker, BrokerSilentError, DuplicateOrderError
 from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
@@ -117,7 +117,7 @@ class Trader:
         self._require_no_kill(bar_close)
         self._recover()
         window = self._window(panel, bar_close)
-        book, held = self._book(panel.universe.symbols, bar_close)
+        book, held = self._book(panel, bar_close)
         close = torch.from_numpy(panel.close[-1])
         equity = float(book.mark(close, self._actor.guards))
         if not equity > 0:
@@ -129,13 +129,15 @@ class Trader:
             book, torch.from_numpy(action)[None], close, guards=self._actor.guards, costs=self._actor.costs
         )[0]
         # From here on the bar is spent: whatever happens, it is never decided again.
-        decision = {"bar_close": bar_close.isoformat(), "action": action.tolist(), "orders": orders.tolist()}
-        self._record("decision", decision)
         symbols = panel.universe.symbols
+        memory = dict(zip(symbols, book.positions.memory_of(0), strict=True))
+        decision = {"bar_close": bar_close.isoformat(), "action": action.tolist(), "orders": orders.tolist()}
+        self._record("decision", {**decision, "memory": memory})
+        increments = self._increments(symbols)
         for column, symbol in enumerate(symbols):
             if orders[column] < 0:
                 everything = -orders[column] >= book.units[0, column]
-                quantity = held[symbol] if everything else self._lots(-float(orders[column]))
+                quantity = held[symbol] if everything else _lots(-float(orders[column]), increments[symbol])
                 if symbol in self._tradable([symbol]):
                     self._send("sell", symbol, quantity, bar_close)
         self._buy(orders.clamp(min=0), symbols, bar_close)
@@ -157,8 +159,9 @@ class Trader:
             raise self._refused(bar_close, "a feature of the newest bars is not finite; audit the bars.")
         return window
 
-    def _book(self, symbols: tuple[str, ...], bar_close: datetime) -> tuple[Book, dict[str, Decimal]]:
-        """The broker's account as a book of one, and the units held by symbol, exactly."""
+    def _book(self, panel: BarPanel, bar_close: datetime) -> tuple[Book, dict[str, Decimal]]:
+        """The broker's account as a book of one, not marked yet, and the units held by symbol, exactly."""
+        symbols = panel.universe.symbols
         cash, positions = self._broker.account().cash, self._broker.positions()
         held = {symbol: positions.get(symbol, Decimal(0)) for symbol in symbols}
         strange = sorted(symbol for symbol, units in positions.items() if units and symbol not in held)
@@ -171,6 +174,11 @@ class Trader:
         book = Book.fresh(capital=float(cash), books=1, tickers=len(symbols))
         book.units[0] = torch.tensor([float(units) for units in held.values()], dtype=torch.float64)
         book.peak[0], book.halted[0] = self._state.peak, self._state.halted
+        book.positions = Positions.of_one_book([self._state.memory.get(symbol, {}) for symbol in symbols])
+        # Bars that closed while nobody traded count for high-water marks, stops and holding times, too.
+        missed = (bar_close - self._state.decided) // panel.universe.bar - 1 if self._state.decided else 0
+        for close in panel.close[max(0, len(panel) - 1 - missed) : len(panel) - 1]:
+            book.positions.mark(book.units, torch.from_numpy(close), self._actor.guards)
         return book, held
 
     def _action(self, window: Floats, entries: NDArray[np.float32], bar_close: datetime) -> Floats:
@@ -189,8 +197,9 @@ class Trader:
         wished = torch.where(torch.tensor([symbol in prices for symbol in symbols]), wished, 0.0)
         cash = torch.tensor([float(self._broker.account().cash)], dtype=torch.float64)
         buys = shrink_buys(wished[None], price, cash, self._actor.costs)[0]
+        increments = self._increments(symbols)
         for column, symbol in enumerate(symbols):
-            quantity = self._lots(float(buys[column]))
+            quantity = _lots(float(buys[column]), increments[symbol])
             if quantity > 0:
                 self._send("buy", symbol, quantity, bar_close)
 
@@ -207,10 +216,9 @@ class Trader:
                 self._record("skipped", {"symbol": symbol, "reason": "it does not trade now"})
         return good
 
-    def _lots(self, units: float) -> Decimal:
-        """`units`, a float multiple of the increment, as an exact decimal."""
-        increment = self._actor.costs.increment
-        return round(units / increment) * Decimal(repr(increment))
+    def _increments(self, symbols: tuple[str, ...]) -> dict[str, float]:
+        """Base units of one lot, by symbol."""
+        return dict(zip(symbols, per_ticker(self._actor.costs.increment, tickers=len(symbols)), strict=True))
 
     def _send(self, side: Side, symbol: str, quantity: Decimal, bar_close: datetime) -> None:
         """INTENT on disk, one submit, the answer on disk. Silence is UNKNOWN, cleared up before the next decision."""
@@ -256,9 +264,10 @@ class Trader:
         if ours is None:
             self._record("baseline", {"positions": {symbol: str(units) for symbol, units in held.items()}})
             return
+        increments = self._increments(self._actor.schema.symbols)
         for symbol in sorted(ours.keys() | held.keys()):
             mine, theirs = ours.get(symbol, Decimal(0)), held.get(symbol, Decimal(0))
-            if abs(mine - theirs) > Decimal(repr(self._actor.costs.increment)):
+            if abs(mine - theirs) > Decimal(repr(increments.get(symbol, 0.0))):
                 raise self._refused(
                     None, f"our book says {mine} {symbol}, the broker {theirs}; find out why, then release by hand."
                 )
@@ -295,3 +304,8 @@ class Trader:
     def _record(self, kind: str, payload: dict[str, Any]) -> None:
         who = {"model": self._actor.key, "version": self._version}
         self._state.apply(self._ledger.record(kind, {**who, **payload}, at=self._clock.now()))
+
+
+def _lots(units: float, increment: float) -> Decimal:
+    """`units`, a float multiple of `increment`, as an exact decimal."""
+    return round(units / increment) * Decimal(repr(increment))

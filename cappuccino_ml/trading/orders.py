@@ -65,13 +65,14 @@ class Order:
 
 @dataclass(frozen=True)
 class OrderState:
-    """What a broker says of an order. Money in quote currency, `price` None before any fill."""
+    """What a broker says of an order. Money in quote currency, `price` (the average) None before any fill."""
 
     client_order_id: str
     status: Status
     filled: Decimal = Decimal(0)
     price: Decimal | None = None
-    fee: Decimal = Decimal(0)
+    fee: Decimal = Decimal(0)  # paid in quote currency
+    coin_fee: Decimal = Decimal(0)  # base units taken out of a buy's fill
     reason: str = ""
 
 
@@ -83,6 +84,8 @@ class TrackedOrder:
     bar_close: datetime  # of the bar it was decided on
     status: Status = Status.INTENT
     filled: Decimal = Decimal(0)
+    price: Decimal | None = None  # average of what is filled, quote currency
+    coin_fee: Decimal = Decimal(0)  # base units taken out of a buy's fill
 
     def advance(self, status: Status) -> "TrackedOrder":
         """The order after one step; filling more of a PARTIAL order is a step from PARTIAL to PARTIAL.
@@ -131,8 +134,9 @@ class TrackedOrder:
             "bar_close": self.bar_close.isoformat(),
             "path": list(path),
             "filled": str(answer.filled if answer else self.filled),
-            "price": str(answer.price) if answer and answer.price is not None else None,
+            "price": str(price) if (price := answer.price if answer else self.price) is not None else None,
             "fee": str(answer.fee if answer else 0),
+            "coin_fee": str(answer.coin_fee if answer else self.coin_fee),
             "reason": answer.reason if answer else "",
         }
 
@@ -140,6 +144,11 @@ class TrackedOrder:
     def signed_fill(self) -> Decimal:
         """Filled base units, negative if sold."""
         return self.filled if self.order.side == "buy" else -self.filled
+
+    @property
+    def signed_coins(self) -> Decimal:
+        """What the fill did to the position: base units, a fee in coin taken off."""
+        return self.signed_fill - self.coin_fee
 
 
 def steps_to(current: Status, reported: Status) -> tuple[Status, ...]:

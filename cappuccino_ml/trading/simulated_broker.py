@@ -9,7 +9,7 @@ import numpy as np
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import Clock, TradingError
-from cappuccino_ml.environment import Costs
+from cappuccino_ml.environment import Costs, per_ticker
 from cappuccino_ml.trading.broker import Account, DuplicateOrderError, Quote
 from cappuccino_ml.trading.orders import Order, OrderState, Status
 
@@ -27,9 +27,11 @@ class SimulatedBroker:
         self._units: dict[str, Decimal] = {}
         self._orders: dict[str, OrderState] = {}
         self._quotes = quotes
+        self._fee_in_coin = costs.fee_in_coin
         self._fee = Decimal(repr(costs.fee_bps)) / 10_000
         self._slippage = Decimal(repr(costs.slippage_bps)) / 10_000
-        self._increment = Decimal(repr(costs.increment))
+        increments = per_ticker(costs.increment, tickers=len(symbols))
+        self._increment = {symbol: Decimal(repr(size)) for symbol, size in zip(symbols, increments, strict=True)}
 
     def account(self) -> Account:
         """Cash at hand."""
@@ -67,8 +69,10 @@ class SimulatedBroker:
             return self._deny(order, f"symbol {order.symbol} is not listed")
         if quote is None or not quote.tradable:
             return self._deny(order, f"{order.symbol} does not trade now")
-        if order.quantity != held and order.quantity % self._increment != 0:
-            return self._deny(order, f"quantity {order.quantity} is not a multiple of {self._increment}")
+        increment = self._increment[order.symbol]
+        if order.quantity != held and order.quantity % increment != 0:
+            return self._deny(order, f"quantity {order.quantity} is not a multiple of {increment}")
+        coin_fee = Decimal(0)
         if order.side == "sell":
             if order.quantity > held:
                 return self._deny(order, f"insufficient balance: {order.quantity} asked, {held} held")
@@ -78,17 +82,20 @@ class SimulatedBroker:
             held -= order.quantity
         else:
             price = quote.price * (1 + self._slippage)
-            fee = order.quantity * price * self._fee
+            fee = Decimal(0) if self._fee_in_coin else order.quantity * price * self._fee
+            coin_fee = order.quantity * self._fee if self._fee_in_coin else Decimal(0)
             cost = order.quantity * price + fee
             if cost > self._cash + _DUST:
                 return self._deny(order, f"insufficient cash: {cost:.2f} needed, {self._cash:.2f} at hand")
             self._cash = max(self._cash - cost, Decimal(0))
-            held += order.quantity
+            held += order.quantity - coin_fee
         if held:
             self._units[order.symbol] = held
         else:
             self._units.pop(order.symbol, None)
-        return OrderState(order.client_order_id, Status.FILLED, filled=order.quantity, price=price, fee=fee)
+        return OrderState(
+            order.client_order_id, Status.FILLED, filled=order.quantity, price=price, fee=fee, coin_fee=coin_fee
+        )
 
     def _deny(self, order: Order, reason: str) -> OrderState:
         return OrderState(order.client_order_id, Status.DENIED, reason=reason)
@@ -101,6 +108,7 @@ class SimulatedBroker:
                 "filled": str(state.filled),
                 "price": None if state.price is None else str(state.price),
                 "fee": str(state.fee),
+                "coin_fee": str(state.coin_fee),
                 "reason": state.reason,
             }
             for key, state in self._orders.items()
@@ -127,6 +135,7 @@ class SimulatedBroker:
                 filled=Decimal(state["filled"]),
                 price=None if state["price"] is None else Decimal(state["price"]),
                 fee=Decimal(state["fee"]),
+                coin_fee=Decimal(state.get("coin_fee", "0")),
                 reason=state["reason"],
             )
             for key, state in stored["orders"].items()

@@ -1,7 +1,7 @@
 """What the ledger's rows add up to: the running engine and a restarted one fold the same rows, so they agree."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,9 @@ _LATE_FILLS = frozenset({Status.ABANDONED, Status.CANCELED})
 
 @dataclass
 class TradingState:
-    """Peak, halt latch, last decided bar, the orders that still matter and the positions all orders add up to."""
+    """Peak, halt latch, last decided bar, the orders that still matter, the positions all orders add up to, and what
+    the guards must remember of each: entry price, high-water mark, bars held, cool-down and latched stop.
+    """
 
     peak: float = 0.0
     halted: bool = False
@@ -23,6 +25,7 @@ class TradingState:
     finished: datetime | None = None  # close of the last bar whose orders were all sent
     positions: dict[str, Decimal] | None = None  # None: the broker's book is not ours yet
     orders: dict[str, TrackedOrder] = field(default_factory=dict)
+    memory: dict[str, dict[str, float]] = field(default_factory=dict)  # by symbol; see `environment.Positions`
 
     @classmethod
     def replay(cls, rows: Iterable[Row]) -> "TradingState":
@@ -43,6 +46,7 @@ class TradingState:
             self.peak, self.halted = payload["peak"], payload["halted"]
         elif row.kind == "decision":
             self.decided = datetime.fromisoformat(payload["bar_close"])
+            self.memory = {symbol: dict(memory) for symbol, memory in payload.get("memory", {}).items()}
             # Earlier bars' orders that reached their end are history; only the ledger still needs them.
             self.orders = {key: tracked for key, tracked in self.orders.items() if tracked.status in OPEN}
         elif row.kind in {"done", "cut_short"}:
@@ -50,7 +54,7 @@ class TradingState:
         elif row.kind == "baseline":
             self.positions = {symbol: Decimal(units) for symbol, units in payload["positions"].items()}
         elif row.kind == "release":
-            self.peak, self.halted, self.positions = 0.0, False, None
+            self.peak, self.halted, self.positions, self.memory = 0.0, False, None, {}
         elif row.kind == "order":
             self._apply_order(payload)
 
@@ -67,12 +71,28 @@ class TradingState:
         else:
             if before.order != order:
                 raise TradingError(f"order {order.client_order_id} changed its terms; the ledger is damaged.")
-            after = before.follow(path, filled=Decimal(payload["filled"]))
+            after = replace(
+                before.follow(path, filled=Decimal(payload["filled"])),
+                price=Decimal(payload["price"]) if payload["price"] is not None else None,
+                coin_fee=Decimal(payload.get("coin_fee", "0")),
+            )
             if self.positions is not None:
-                held = self.positions.pop(order.symbol, Decimal(0)) + after.signed_fill - before.signed_fill
+                held = self.positions.pop(order.symbol, Decimal(0)) + after.signed_coins - before.signed_coins
                 if held:
                     self.positions[order.symbol] = held
+                self._remember_price(before, after, held=held)
         self.orders[order.client_order_id] = after
+
+    def _remember_price(self, before: TrackedOrder, after: TrackedOrder, *, held: Decimal) -> None:
+        """Average the entry price of a position that was added to; one nobody knows the price of stays unknown."""
+        coins = after.signed_coins - before.signed_coins
+        if coins <= 0 or after.price is None:
+            return
+        paid = after.price * after.filled - (before.price or Decimal(0)) * before.filled
+        price, memory = float(paid / (after.filled - before.filled)), self.memory.setdefault(after.order.symbol, {})
+        known = memory.get("entry", 0.0)
+        if known or held == coins:
+            memory["entry"] = known + (price - known) * float(coins / held)
 
     def unresolved(self) -> list[TrackedOrder]:
         """Orders whose end is not known, and those of the last bar that could still fill late."""

@@ -66,7 +66,7 @@ def read_holdout(
             filled_in = volume[rows[0] + 1 : rows[1] + 1]
             columns[f"{name}#volume"] = volume_share(orders=run.orders, volume=filled_in, equity=run.equity[:-1])
 
-    actor = next(iter(finalists.values())).actor  # one study, so all finalists have its guards and costs
+    actor = next(iter(finalists.values())).actor  # one study, so all finalists have its costs
     dearer, free = _times(actor.costs, fee_multiple), _times(actor.costs, 0.0)
     for side, run in _side_by_side(finalists, market, rows, costs=actor.costs).items():
         keep(side, run)
@@ -99,18 +99,23 @@ def _side_by_side(
     finalists: Mapping[str, Finalist], market: MarketTable, rows: tuple[int, int], *, costs: Costs, lag: int = 0
 ) -> dict[str, Backtest]:
     first, last = rows
-    runs = backtests(
-        acts=[finalist.actor.over(market, first=first, last=last) for finalist in finalists.values()],
-        open_=market.open,
-        close=market.close,
-        tradable=market.tradable,
-        first=first,
-        last=last,
-        guards=next(iter(finalists.values())).actor.guards,
-        costs=costs,
-        lag=lag,
-    )
-    return dict(zip(finalists, runs, strict=True))
+    runs: dict[str, Backtest] = {}
+    # Everybody under the guards it was trained with; those that have the same ones in one pass.
+    for guards in dict.fromkeys(finalist.actor.guards for finalist in finalists.values()):
+        sides = [side for side, finalist in finalists.items() if finalist.actor.guards == guards]
+        results = backtests(
+            acts=[finalists[side].actor.over(market, first=first, last=last) for side in sides],
+            open_=market.open,
+            close=market.close,
+            tradable=market.tradable,
+            first=first,
+            last=last,
+            guards=guards,
+            costs=costs,
+            lag=lag,
+        )
+        runs |= dict(zip(sides, results, strict=True))
+    return {side: runs[side] for side in finalists}
 
 
 def run_equal_weight(dataset: Dataset, actor: Actor, rows: tuple[int, int], *, costs: Costs | None = None) -> Backtest:

@@ -205,23 +205,28 @@ def _warning(name: str, *, passed: bool, **metadata: Any) -> dg.AssetCheckResult
     return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
+def _minute(moment: str) -> str:
+    """`2024-03-01 05:00` of an ISO time; other text stays."""
+    return moment[:16].replace("T", " ") if moment[10:11] == "T" else moment
+
+
 def _month_metadata(facts: dict[str, Any]) -> dict[str, Any]:
     """What `ingest_month` did, as people read it."""
     spans = facts["range_by_symbol"]
     symbols = [
-        [symbol, rows, *(spans.get(symbol, ["none", "none"])), len(facts["asked"].get(symbol, []))]
+        [symbol, rows, *map(_minute, spans.get(symbol, ["none", "none"])), len(facts["asked"].get(symbol, []))]
         for symbol, rows in facts["rows_by_symbol"].items()
     ]
-    gaps = [[gap["symbol"], gap["first"], gap["bars"]] for gap in facts["gaps"]]
-    revised = [[one["symbol"], one["timestamp"], one["old"], one["new"]] for one in facts["revised"]]
+    gaps = [[gap["symbol"], _minute(gap["first"]), gap["bars"]] for gap in facts["gaps"]]
+    revised = [[one["symbol"], _minute(one["timestamp"]), one["old"], one["new"]] for one in facts["revised"]]
     return {
         "rows": facts["rows"],
         "new_rows": facts["new_rows"],
         "written": facts["written"],
-        "changed_from": facts["changed_from"] or "nothing changed",
-        "symbols": markdown_table(["symbol", "bars", "first", "last", "ranges asked for"], symbols),
-        "gaps": markdown_table(["symbol", "first missing bar", "bars"], gaps[:_LISTED]),
+        "changed_from": _minute(facts["changed_from"] or "nothing changed"),
+        "symbols": markdown_table(["symbol", "bars", "first (UTC)", "last (UTC)", "ranges asked for"], symbols),
+        "gaps": markdown_table(["symbol", "first missing bar (UTC)", "bars"], gaps[:_LISTED]),
         "gaps_count": len(gaps),
-        "revisions": markdown_table(["symbol", "bar", "was (o h l c v)", "is"], revised[:_LISTED]),
+        "revisions": markdown_table(["symbol", "bar (UTC)", "was (o h l c v)", "is"], revised[:_LISTED]),
         "revisions_count": facts["revisions"],
     }

@@ -5,7 +5,7 @@ from datetime import UTC
 import dagster as dg
 
 from cappuccino_ml.core import code_version, digest
-from cappuccino_ml.features import FeatureSchema, MarketTable
+from cappuccino_ml.features import FeatureSchema, MarketTable, missing_rates, outlier_rates
 from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
 from cappuccino_pipeline.feature_months import FeatureMonths, fingerprint, upstream_months
@@ -71,8 +71,9 @@ def indicators(
                 context.log_event(dg.AssetMaterialization("indicators", partition=month, metadata=facts))
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
+    market = MarketTable.from_panel(panel)
     drawn = pictures.feature_distributions(
-        market=MarketTable.from_panel(panel),
+        market=market,
         label=label,
         path=cappuccino.configuration.reports_root / "feature_distributions.png",
     )
@@ -83,6 +84,7 @@ def indicators(
             **table_metadata(table, label=label),
             "dagster/column_schema": schema,
             "distributions": picture(drawn),
+            "rates": _rates(missing_rates(market.features), outlier_rates(market.features[market.warm_up :])),
         },
     )
 
@@ -93,15 +95,19 @@ def check_features(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckRes
     stored = FeatureSchema.model_validate(cappuccino.features.identity["schema"])
     report = check(cappuccino.panel(), stored=stored)
     findings = [[finding.kind, finding.message] for finding in report.findings]
-    rates = [[name, f"{report.missing[name]:.3%}", f"{report.outliers[name]:.3%}"] for name in report.missing]
     return dg.AssetCheckResult(
         passed=report.passed,
         metadata={
             "findings": markdown_table(["kind", "finding"], findings),
-            "rates": markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rates),
+            "rates": _rates(report.missing, report.outliers),
             "rows": report.rows,
             "rows_of_which_the_future_was_changed": report.causality_rows,
             "rows_compared_with_the_recursive_form": report.recursive_rows,
             "schema_hash": stored.hash,
         },
     )
+
+
+def _rates(missing: dict[str, float], outliers: dict[str, float]) -> dg.MarkdownMetadataValue:
+    rows = [[name, f"{missing[name]:.3%}", f"{outliers[name]:.3%}"] for name in missing]
+    return markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rows)

@@ -154,12 +154,13 @@ def test_p11_binance_that_bans_with_418_is_waited_for():
 
 
 @pytest.mark.parametrize("where", ["bars", "markets"])
-def test_p11_silence_ends_with_the_timeout(desk: Desk, where: str):
-    quiet = desk_for(desk.exchange, desk.venue, retry=RetrySettings(tries=2, timeout_s=0.15))
-    desk.venue.stay(server.SILENCE, bars=where == "bars")
+@pytest.mark.parametrize("fault", [server.SILENCE, server.TRICKLE], ids=["silence", "trickle"])
+def test_p11_silence_and_a_trickle_of_bytes_end_with_the_bounds_on_one_answer(desk: Desk, where: str, fault: Fault):
+    bounded = desk_for(desk.exchange, desk.venue, retry=RetrySettings(tries=2, timeout_s=0.15, answer_s=0.3))
+    desk.venue.stay(fault, bars=where == "bars")
     began = time.monotonic()
-    with pytest.raises(SourceError, match=rf"asked for .*{where}.*in 2 tries .*silence for 0\.15 s"):
-        quiet.fetch()
+    with pytest.raises(SourceError, match=rf"asked for .*{where}.*in 2 tries .*0\.15 s, or no whole .* 0\.3 s"):
+        bounded.fetch()
     assert time.monotonic() - began < 3
     assert len(desk.venue.asked(bars=where == "bars")) == 2
 

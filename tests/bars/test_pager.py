@@ -242,7 +242,7 @@ def test_progress_is_told_now_and_then_and_holes_at_the_end():
     venue.fetch(0, 50, monotonic=lambda: next(seconds))
     assert venue.told == [
         "venue BTC-USD: bars to 2024-01-02T06:00Z, 60% of the range",
-        "venue BTC-USD: the venue lacks 3 bars in 2 holes, the longest of 2 from 2024-01-01T12:00Z",
+        "venue BTC-USD: bars that the venue lacks: 3, holes: 2, the longest of 2 from 2024-01-01T12:00Z",
     ]
 
 
