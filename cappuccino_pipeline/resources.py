@@ -32,6 +32,9 @@ from cappuccino_pipeline.current import Current
 from cappuccino_pipeline.feature_months import FeatureMonths
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cappuccino_ml.policy import Actor
     from cappuccino_ml.study import Dataset, StudyResult
     from cappuccino_ml.verdict import Finalist
@@ -183,6 +186,11 @@ class Cappuccino:
             yield
         finally:
             self._listener = None
+
+    def volume(self, dataset: "Dataset") -> "NDArray[np.float64]":
+        """The venue's volume, base units [T, N] on the rows of `dataset`, as the lake has it today."""
+        config = dataset.config
+        return self.panel(start=config.first, end=config.last + self.configuration.universe.bar).volume
 
     @cached_property
     def registry(self) -> ModelRegistry:
