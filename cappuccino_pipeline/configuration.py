@@ -225,6 +225,10 @@ def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: 
         raise ConfigurationError(
             "CAPPUCCINO_SOURCE is ccxt, so CAPPUCCINO_EXCHANGE must name the exchange, such as kraken or coinbase."
         )
+    if "@" in given.get("CAPPUCCINO_URL", ""):
+        raise ConfigurationError(
+            "CAPPUCCINO_URL holds a user or a password, which would end in logs; give an address without them."
+        )
     key, secret = (environment.get(name, "").strip() for name in (ALPACA_KEY, ALPACA_SECRET))
     keys = {"alpaca_key": key or None, "alpaca_secret": secret or None} if source == "alpaca" else {}
     return {

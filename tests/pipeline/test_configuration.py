@@ -55,6 +55,7 @@ def test_every_value_is_read(tmp_path: Path):
         ({"CAPPUCCINO_TICKERS": "BTC,BTC"}, ["CAPPUCCINO_TICKERS", "BTC", "twice"]),
         ({"CAPPUCCINO_SOURCE": "files"}, ["CAPPUCCINO_FILES_DIR"]),
         ({"CAPPUCCINO_SOURCE": "ccxt"}, ["CAPPUCCINO_EXCHANGE", "kraken or coinbase"]),
+        ({"CAPPUCCINO_SOURCE": "alpaca", "CAPPUCCINO_URL": "http://me:hush@proxy"}, ["CAPPUCCINO_URL", "password"]),
         ({"CAPPUCCINO_SOURCE": "alpaca", "CAPPUCCINO_SINCE": "2024"}, ["CAPPUCCINO_SINCE", "'2024'", "2024-01-01"]),
         ({"CAPPUCCINO_SOURCE": "alpaca", "CAPPUCCINO_SINCE": "2999-01-01"}, ["CAPPUCCINO_SINCE", "future"]),
         ({"CAPPUCCINO_SOURCE": "files", "CAPPUCCINO_FILES_DIR": "/nowhere/at/all"}, ["/nowhere/at/all"]),
