@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import SecretStr
 
-from cappuccino_ml.bars.bounded import BoundedAdapter
+from cappuccino_ml.bars.bounded import BodyError, BoundedAdapter
 from cappuccino_ml.bars.pager import Page, fetch_pages, silent
 from cappuccino_ml.bars.retries import RetrySettings, Transient, judge_status, server_time
 from cappuccino_ml.bars.schema import BAR_COLUMNS, empty_bars
@@ -217,6 +217,8 @@ class _Bars:
             said = self._words(str(error))
         except Timeout:
             wrong = self._retry.no_answer
+        except BodyError as error:
+            wrong = str(error)
         except RequestException as error:
             wrong = "a body that is not JSON" if isinstance(error, ValueError) else "a connection refused or cut"
         except (ValueError, RecursionError):

@@ -158,6 +158,49 @@ def read_panel(
     return align(read_bars(table, start=start, end=end), universe, start=start, end=end)
 
 
+def open_months(
+    table: LakeTable, universe: Universe, *, window: tuple[datetime, datetime | None], now: datetime
+) -> list[str]:
+    """Months that were begun and for which the source has not yet answered to their end, oldest first.
+
+    Those after the newest stored one, up to `now`, are among them: the machine may have been off for longer.
+
+    Args:
+        table: the bars.
+        universe: the symbols.
+        window: bars that open in [start, end) are wanted, without end if that is None.
+        now: the present moment.
+    """
+    entries = table.partitions
+    if not entries:
+        return []
+    since, until = window
+    newest, _ = month_bounds(max(entries))
+    later = [month for month in months_between(newest, now) if month not in entries] if newest < now else []
+    found = []
+    for month in [*entries, *later]:
+        first, after = month_bounds(month)
+        begin, end = max(first, since), after if until is None else min(after, until)
+        answered = entries[month].meta.get("answered", {}) if month in entries else {}
+        spans = [answered.get(symbol) for symbol in universe.symbols]
+        if begin < end and not all(span and _moment(span[0]) <= begin and _moment(span[1]) >= end for span in spans):
+            found.append(month)
+    return found
+
+
+def month_bounds(month: str) -> Range:
+    """First moment of the month `YYYY-MM` and of the next one, UTC.
+
+    Raises:
+        DataError: it is not a month.
+    """
+    try:
+        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError(f"{month!r} is not a month; write it as 2024-03.") from error
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
 def months_between(start: datetime, end: datetime) -> list[str]:
     """The months, `YYYY-MM`, that [start, end) touches."""
     last = end - timedelta(microseconds=1)
@@ -174,14 +217,11 @@ def _span(
     window: tuple[datetime, datetime | None] | None,
 ) -> tuple[Range, datetime]:
     """Opens of the bars that belong in the partition (of month and window, closed); and until when they are settled."""
-    try:
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise DataError(f"{month!r} is not a month; write it as 2024-03.") from error
+    first, after = month_bounds(month)
     bar = universe.bar
     closed = now - (now - _EPOCH) % bar  # a bar that opens at or after this one's open is still forming
     since, until = window if window is not None else source.coverage(universe)
-    stop = min((first + timedelta(days=32)).replace(day=1), closed, until if until is not None else closed)
+    stop = min(after, closed, until if until is not None else closed)
     # Bars open on the grid, so the stretch may begin and end there; then a gap is a whole number of bars.
     begin, end = (moment.astimezone(UTC) + (_EPOCH - moment) % bar for moment in (max(first, since), stop))
     return (begin, end), closed.astimezone(UTC) - OVERLAP_BARS * bar

@@ -58,6 +58,11 @@ class FeatureReport(Settings):
         """Whether nothing was found."""
         return not self.findings
 
+    @property
+    def too_short(self) -> bool:
+        """Whether all that was found is that there are too few bars to judge: no one's fault, time will mend it."""
+        return {found.kind for found in self.findings} == {"too_short"}
+
 
 def check_features(
     panel: BarPanel,
