@@ -38,6 +38,7 @@ def main() -> int:
 
     root = arguments.state
     if arguments.bars:
+        seeds = range(0)
         datasets = [markets.files(root / "datasets", arguments.bars, quote=arguments.quote)]
     else:
         seeds = range(arguments.first_market, arguments.first_market + arguments.seeds)
@@ -79,6 +80,11 @@ def main() -> int:
             f"{point.arm:14}{point.steps:>10,}{point.mean:>+8.2f}{between:>18}{point.turnover_per_day:>14.2f}"
             f"{point.parameters:>12,}  {runs}"
         )
+    if not arguments.bars:
+        found = [markets.yardsticks(dataset, seed=seed) for seed, dataset in zip(seeds, datasets, strict=True)]
+        for name in found[0]:
+            sharpes = [one[name] for one in found]
+            say(f"{name:24}{sum(sharpes) / len(sharpes):>+8.2f}{'':44}  {' '.join(f'{x:+.2f}' for x in sharpes)}")
     for difference in judged.differences:
         say(difference.sentence)
     say(judged.claim)

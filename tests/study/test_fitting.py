@@ -9,6 +9,7 @@ import torch
 from cappuccino_ml.core import CappuccinoError, CheckpointError, DataError
 from cappuccino_ml.features import MarketTable, Scaler
 from cappuccino_ml.policy import Actor, Arm
+from cappuccino_ml.policy.resume import Run
 from cappuccino_ml.study import EncoderJob, fit, fit_encoder, load_dataset, measure, read_learning_curve, read_returns
 
 from .conftest import ENCODER, Lab, MakeJob, contents, freeze, poisoned
@@ -168,3 +169,29 @@ def test_the_key_of_an_encoder_ignores_its_name_and_folders(lab: Lab, tmp_path: 
     assert job.model_copy(update={"rows": (303, 600)}).key != job.key
     assert load_dataset(job.dataset_folder).key == job.dataset_key
     assert job.encoder == ENCODER
+
+
+def test_a_killed_job_goes_on_where_its_training_was_saved(make_job, monkeypatch, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    ppo = {"steps": 10 * 256}  # ten iterations, saved after the eighth
+    whole = make_job("ft_pretrained", ppo=ppo, root=tmp_path / "whole")
+    fit(whole)
+    job = make_job("ft_pretrained", ppo=ppo, root=tmp_path / "killed")
+    save = Run.save
+
+    def save_and_die(self, folder):
+        save(self, folder)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", save_and_die)
+        with pytest.raises(KilledError):
+            fit(job)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [f".{job.key}.resume"]
+    fit(job)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [job.key]
+    one, other = (folder / "agent" / "weights.safetensors" for folder in (whole.folder, job.folder))
+    assert one.read_bytes() == other.read_bytes()
+    assert len(read_learning_curve(job.folder)) == 10
