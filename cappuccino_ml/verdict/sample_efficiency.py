@@ -66,6 +66,7 @@ def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resample
     pairs: list[tuple[tuple[Arm, int], tuple[Arm, int]]] = []
     if {"mlp", "ft_pretrained"} <= set(settings.arms):
         pairs.append((("ft_pretrained", few), ("mlp", many)))
+        pairs.append((("mlp", many), ("mlp", few)))
         pairs += [(("ft_pretrained", steps), ("mlp", steps)) for steps in settings.steps]
     if {"ft_scratch", "ft_pretrained"} <= set(settings.arms):
         pairs += [(("ft_pretrained", steps), ("ft_scratch", steps)) for steps in settings.steps]
@@ -78,7 +79,7 @@ def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resample
         encoder_r2=tuple(comparison.encoder_r2.values()),
         points=points,
         differences=differences,
-        claim=_claim(differences[0], few=few, many=many) if pairs and pairs[0][1] == ("mlp", many) else "not tested",
+        claim=_claim(*differences[:2], few=few, many=many) if pairs and pairs[0][1] == ("mlp", many) else "not tested",
     )
 
 
@@ -135,8 +136,20 @@ def _range(interval: Interval | None, what: str) -> str:
     return "" if interval is None else f" (95% {interval[0]:+.2f} to {interval[1]:+.2f} {what})"
 
 
-def _claim(difference: Difference, *, few: int, many: int) -> str:
-    """The claim is that ft_pretrained at `few` steps is as good as mlp at `many`."""
+def _claim(difference: Difference, gained: Difference, *, few: int, many: int) -> str:
+    """The claim is that ft_pretrained at `few` steps is as good as mlp at `many`; it presumes that these help mlp.
+
+    Args:
+        difference: ft_pretrained at `few` less mlp at `many`.
+        gained: mlp at `many` less mlp at `few`.
+        few: steps.
+        many: steps.
+    """
+    if gained.mean <= 0:
+        return (
+            f'"the MLP needs {many:,} steps" is not so here: it was no better than after {few:,}. {gained.sentence} '
+            f"{difference.sentence}"
+        )
     intervals = [interval for interval in (difference.over_seeds, difference.over_time) if interval is not None]
     said = f'"a pre-trained encoder learns in {few:,} steps what the MLP needs {many:,} for"'
     if intervals and all(high < 0 for _, high in intervals):

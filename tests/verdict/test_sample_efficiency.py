@@ -60,9 +60,10 @@ def test_points_say_what_their_runs_say(tmp_path):
 @pytest.mark.parametrize(
     ("drift", "said"),
     [
-        ({("ft_pretrained", 100): 0.002}, "holds here"),
-        ({("ft_pretrained", 100): -0.002}, "is refuted here"),
-        ({("ft_pretrained", 400): 0.002}, "neither shown nor refuted"),
+        ({("mlp", 400): 0.001, ("ft_pretrained", 100): 0.003}, "holds here"),
+        ({("mlp", 400): 0.001, ("ft_pretrained", 100): -0.002}, "is refuted here"),
+        ({("mlp", 400): 0.001, ("ft_pretrained", 100): 0.001}, "neither shown nor refuted"),
+        ({("mlp", 400): -0.001, ("ft_pretrained", 100): 0.001}, '"the MLP needs 400 steps" is not so here'),
     ],
 )
 def test_the_claim_follows_from_its_own_difference(tmp_path, drift, said):
@@ -71,6 +72,7 @@ def test_the_claim_follows_from_its_own_difference(tmp_path, drift, said):
     first = result.differences[0]
     assert first.name == "ft_pretrained at 100 less mlp at 400"
     assert first.sentence in result.claim
+    assert (result.differences[1].sentence in result.claim) is ("not so" in said)
     assert np.sign(first.mean) == np.sign(first.side_by_side)
 
 
