@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from cappuccino_ml.core import ManualClock
 from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.features import FEATURES, FeatureSchema
 from cappuccino_ml.trading import (
+    NO_LIMITS,
     BrokerSilentError,
     DuplicateOrderError,
     Ledger,
+    Limits,
     OpenQuotes,
     Order,
     OrderState,
@@ -151,6 +154,7 @@ class Desk:
     clock: ManualClock
     broker: WatchedBroker
     ledger: Ledger | None = None
+    slept: list[float] = field(default_factory=list)
 
     def open(
         self,
@@ -158,6 +162,7 @@ class Desk:
         ledger_type: type[Ledger] = Ledger,
         version: str = "1",
         kill_file: Path | None = None,
+        limits: Limits = NO_LIMITS,
         **ledger_settings: object,
     ) -> Trader:
         self.close()
@@ -172,7 +177,14 @@ class Desk:
             ledger=self.ledger,
             clock=self.clock,
             kill_file=kill_file,
+            limits=limits,
+            sleep=self.sleep,
         )
+
+    def sleep(self, seconds: float) -> None:
+        """Wait without waiting."""
+        self.slept.append(seconds)
+        self.clock.set(self.clock.now() + timedelta(seconds=seconds))
 
     def close(self) -> None:
         if self.ledger is not None:

@@ -1,0 +1,85 @@
+"""Before every decision: each order has its end, the account is ours and its book equals ours, or nothing is sent."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from cappuccino_ml.core import Clock
+from cappuccino_ml.trading.broker import Account, Broker
+from cappuccino_ml.trading.journal import Journal
+from cappuccino_ml.trading.limits import Limits
+from cappuccino_ml.trading.submission import Submission
+
+_FEE_ROUNDING = Decimal("1.001")
+
+
+def reconcile(
+    *,
+    broker: Broker,
+    journal: Journal,
+    submission: Submission,
+    clock: Clock,
+    limits: Limits,
+    increments: Mapping[str, Decimal],
+) -> None:
+    """Bring every order of ours to a known end, then compare accounts, open orders and positions.
+
+    Args:
+        broker: the account as it is.
+        journal: the account as we know it; a new one takes the broker's positions as they are.
+        submission: asks after orders and cancels what is still open.
+        clock: compared with the broker's.
+        limits: skew of the clocks, fee in coin.
+        increments: base units of one lot, by symbol; differences up to one are nothing.
+
+    Raises:
+        TradingError: the clocks differ, the account is blocked or another one, or something is not explained; what
+            only a person can explain halts the trader.
+    """
+    state = journal.state
+    if state.decided is not None and state.decided != state.finished:
+        journal.record("cut_short", {"bar_close": state.decided.isoformat()})
+    for tracked in state.unresolved():
+        submission.bring_to_an_end(tracked)
+    account = broker.account()
+    _require_ours(account, journal=journal, clock=clock, limits=limits)
+    for order in broker.open_orders():
+        if order.client_order_id not in state.orders:
+            journal.record("external", {"id": order.client_order_id, "symbol": order.symbol})
+            raise journal.halted(
+                f"the account has an open order {order.client_order_id} of {order.symbol or 'something'} that we never "
+                "made; cancel it by hand"
+            )
+    held = {symbol: units for symbol, units in broker.positions().items() if units}
+    if state.positions is None:
+        positions = {symbol: str(units) for symbol, units in sorted(held.items())}
+        journal.record("baseline", {"positions": positions, "account": account.id})
+        return
+    for symbol in sorted(state.positions.keys() | held.keys()):
+        ours, theirs = state.positions.get(symbol, Decimal(0)), held.get(symbol, Decimal(0))
+        if ours == theirs:
+            continue
+        lot = increments.get(symbol, Decimal(0))
+        fee = state.bought.get(symbol, Decimal(0)) * Decimal(repr(limits.coin_fee_bps)) / 10_000 * _FEE_ROUNDING
+        if not -lot <= ours - theirs <= fee + lot:
+            raise journal.halted(
+                f"our book says {ours} {symbol}, the broker {theirs}, and neither a fee of at most {fee:f} nor one lot "
+                "explains it; find out why"
+            )
+        why = "rounding" if abs(ours - theirs) <= lot else "fee taken in coin"
+        journal.record("aligned", {"symbol": symbol, "ours": str(ours), "theirs": str(theirs), "why": why})
+
+
+def _require_ours(account: Account, *, journal: Journal, clock: Clock, limits: Limits) -> None:
+    if account.blocked:
+        raise journal.refused(None, f"the broker says the account {account.blocked}; ask the broker.")
+    if journal.state.account and account.id and account.id != journal.state.account:
+        raise journal.refused(
+            None, "the keys open another account than the ledger's; use that account's keys, or a new ledger."
+        )
+    if account.time is not None:
+        skew_s = (clock.now() - account.time).total_seconds()
+        if abs(skew_s) > limits.max_skew_s:
+            raise journal.refused(
+                None,
+                f"our clock is {skew_s:+.0f} s off the broker's, the limit is {limits.max_skew_s:g} s; set the clock.",
+            )
