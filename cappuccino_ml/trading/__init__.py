@@ -1,5 +1,6 @@
 """Paper trading: broker port, orders, ledger, the trader, deployment, replay of history and its report."""
 
+from cappuccino_ml.trading.alpaca_broker import AlpacaBroker, AlpacaRules
 from cappuccino_ml.trading.broker import (
     AccessRefusedError,
     Account,
@@ -37,6 +38,8 @@ __all__ = [
     "NO_LIMITS",
     "AccessRefusedError",
     "Account",
+    "AlpacaBroker",
+    "AlpacaRules",
     "BarFeed",
     "Broker",
     "BrokerBusyError",

@@ -92,6 +92,7 @@ class Fault:
         reset: end the connection with RST instead of answering.
         silent: never answer.
         rows: replaces the bars before the dialect writes them down; others of the answer stay right.
+        after: what was asked takes effect first, and only then the answer goes wrong.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Fault:
     reset: bool = False
     silent: bool = False
     rows: Callable[[list[Row]], list[Row]] | None = None
+    after: bool = False
 
 
 def status(code: int, *, body: bytes = b'{"message":"no"}', **headers: str) -> Fault:
@@ -241,6 +243,9 @@ class LookAlike:
         )
         with self._lock:
             self.requests.append(request)
+        if fault.after:
+            with contextlib.suppress(Refused):
+                self.answer(request, lambda rows: rows)
         if fault.silent:
             self._closed.wait(30)
             handler.close_connection = True
@@ -256,6 +261,8 @@ class LookAlike:
                 body = json.dumps(self.answer(request, fault.rows or (lambda rows: rows))).encode()
             except Refused as refusal:
                 code, body = refusal.status, json.dumps(refusal.answer).encode()
+        if code == 204:
+            body = b""
         length = len(body)
         if fault.cut is not None:
             body = body[: int(length * fault.cut)]
