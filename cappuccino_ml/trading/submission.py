@@ -73,10 +73,12 @@ class Submission:
         """Send one order and write down how it stands.
 
         Raises:
-            TradingError: the gate is shut; the broker refuses us (halted); or the broker is silent about the order,
+            TradingError: the gate is shut or the bar stale; the broker refuses us (halted); or the broker is silent about the order,
                 which stays UNKNOWN until the next reconciliation.
         """
         self.gate(bar_close)
+        if self._clock.now() >= fresh_until:
+            raise self._journal.refused(bar_close, "the bar is stale by now; the rest is left to the next bar.")
         tracked = TrackedOrder(order, bar_close=bar_close)
         self._journal.record("order", tracked.row((Status.INTENT,), None))
         for _ in range(_MOST_BUSY):
