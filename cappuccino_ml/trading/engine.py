@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from cappuccino_ml.bars.pager import silent
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import Clock, SchemaMismatch, TradingError
+from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError
 from cappuccino_ml.environment import Book, decide, shrink_buys
-from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema, latest_features
+from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema
 from cappuccino_ml.trading.broker import AccessRefusedError, Broker, BrokerBusyError, BrokerSilentError, Quote
 from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
 from cappuccino_ml.trading.journal import Journal, Mode
@@ -28,6 +28,7 @@ from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.orders import Order, Side, client_order_id
 from cappuccino_ml.trading.reconciliation import reconcile
 from cappuccino_ml.trading.sizing import no_entries, on_grid
+from cappuccino_ml.trading.stream import FeatureStream
 from cappuccino_ml.trading.submission import Submission
 
 Floats = NDArray[np.float64]
@@ -88,6 +89,7 @@ class Trader:
         self._limits = limits if limits is not None else Limits()
         self._journal = Journal(ledger, clock, tell=tell)
         self._state = self._journal.state
+        self._features = FeatureStream()
         self._submission = Submission(
             broker=broker,
             journal=self._journal,
@@ -205,7 +207,10 @@ class Trader:
             raise self._journal.refused(
                 bar_close, f"{len(panel)} closed bars, {needed} are needed; wait or load more history."
             )
-        window = latest_features(panel)[-self._actor.lookback :]
+        try:
+            window = self._features.window(panel, lookback=self._actor.lookback)
+        except DataError as error:
+            raise self._journal.refused(bar_close, str(error)) from error
         if not np.isfinite(window).all():
             raise self._journal.refused(bar_close, "a feature of the newest bars is not finite; audit the bars.")
         return window

@@ -73,8 +73,8 @@ class Submission:
         """Send one order and write down how it stands.
 
         Raises:
-            TradingError: the gate is shut or the bar stale; the broker refuses us (halted); or the broker is silent about the order,
-                which stays UNKNOWN until the next reconciliation.
+            TradingError: the gate is shut or the bar stale; the broker refuses us (halted); or it is silent about the
+                order, which stays UNKNOWN until the next reconciliation.
         """
         self.gate(bar_close)
         if self._clock.now() >= fresh_until:

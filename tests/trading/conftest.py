@@ -244,10 +244,11 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same window of bars has the same features: compute them once for hundreds of traders."""
     known: dict[tuple[object, ...], Floats] = {}
 
-    def remembered(panel: BarPanel) -> Floats:
-        key = (panel.timestamps[0], panel.timestamps[-1], panel.close[-1].tobytes(), panel.is_filled.tobytes())
-        if key not in known:
-            known[key] = latest_features(panel)
-        return known[key]
+    class Remembered:
+        def window(self, panel: BarPanel, *, lookback: int) -> Floats:
+            key = (panel.timestamps[0], panel.timestamps[-1], panel.close[-1].tobytes(), lookback)
+            if key not in known:
+                known[key] = latest_features(panel)[-lookback:]
+            return known[key]
 
-    monkeypatch.setattr(engine, "latest_features", remembered)
+    monkeypatch.setattr(engine, "FeatureStream", Remembered)

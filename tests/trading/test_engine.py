@@ -91,7 +91,8 @@ def test_defect_18_forming_bar_never_used(desk: Desk) -> None:
     trader = desk.open()
     trader._feed = Eager(desk.panel)
     tick = trader.tick()
-    np.testing.assert_array_equal(desk.actor.seen[-1], latest_features(desk.panel.slice(0, FIRST + 1))[-3:])
+    expected = latest_features(desk.panel.slice(0, FIRST + 1))[-3:]
+    np.testing.assert_allclose(desk.actor.seen[-1], expected, rtol=0, atol=1e-12)
     assert tick.bar_close == desk.clock.now()
 
 

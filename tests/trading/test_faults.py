@@ -12,6 +12,7 @@ from cappuccino_ml.trading import BrokerSilentError, Order, Status, TradingState
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, make_desk
 
 BARS = range(FIRST, FIRST + 3)
+pytestmark = pytest.mark.usefixtures("quick_features")
 
 
 def wander() -> FakeActor:

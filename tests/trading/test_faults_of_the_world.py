@@ -190,8 +190,8 @@ def test_fault_25_p4_a_revised_bar_is_used_as_it_is_now_and_a_forming_one_never(
     trader.tick()
     other.at(FIRST + 1)
     trader.tick()
-    np.testing.assert_array_equal(seen[0], other.actor.seen[0])
-    np.testing.assert_array_equal(seen[1], other.actor.seen[1])
+    np.testing.assert_allclose(seen[0], other.actor.seen[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(seen[1], other.actor.seen[1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("skew_s", [60, -60])
