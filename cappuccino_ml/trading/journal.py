@@ -36,6 +36,7 @@ class Journal:
         ledger.verify()
         self._ledger, self._clock, self._tell = ledger, clock, tell
         self._who: dict[str, str] = {}
+        self._last_alarm = ""
         self.state = TradingState.replay(ledger.rows())
 
     @property
@@ -56,9 +57,11 @@ class Journal:
         self.state.apply(self._ledger.record(kind, {**self._who, **payload}, at=self._clock.now()))
 
     def alarm(self, reason: str) -> None:
-        """Write down what a person should see, and go on."""
-        self.record("alarm", {"reason": reason})
-        self._tell(reason)
+        """Write down what a person should see, and go on; the same thing again is not news."""
+        if reason != self._last_alarm:
+            self._last_alarm = reason
+            self.record("alarm", {"reason": reason})
+            self._tell(reason)
 
     def refused(self, bar_close: datetime | None, reason: str) -> TradingError:
         """Write down why nothing is sent this time; the error to raise."""

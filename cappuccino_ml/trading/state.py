@@ -79,6 +79,7 @@ class TradingState:
         elif kind == "release":
             self.peak, self.halted, self.positions = 0.0, False, None
             self.stopped, self.reducing, self.reducing_until, self.day = "", "", None, None
+            self.orders = {}  # whatever they were, a person has settled them; one still open at the broker halts again
 
     def _apply_order(self, payload: dict[str, Any]) -> None:
         order = Order(payload["id"], payload["symbol"], payload["side"], Decimal(payload["quantity"]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cappuccino_ml.core import TradingError
-from cappuccino_ml.trading import Habits, Mode, Order, Status
+from cappuccino_ml.trading import Habits, Mode, Order, Status, release
 
 from .conftest import FIRST, Desk
 from .faulty import FaultyBroker, check, last_statuses, state_of
@@ -190,3 +190,18 @@ def test_fault_13_an_order_given_up_and_found_open_is_cancelled(tmp_path: Path):
     desk.open()
     assert broker.open_orders() == []
     assert isinstance(broker.posts[0], Order)
+
+
+def test_p2_p3_an_order_the_broker_forgets_halts_and_a_person_can_go_on(tmp_path: Path):
+    desk, broker = desk_of(tmp_path, Fault(posts(), habits=Habits(latency_s=10**5)))
+    desk.open().tick()
+    broker._orders.clear()
+    broker._working.clear()
+    desk.at(FIRST + 1)
+    with pytest.raises(TradingError, match="no longer knows it"):
+        desk.open()
+    with pytest.raises(TradingError, match="halted"):
+        desk.open()
+    assert desk.ledger is not None
+    release(desk.ledger, who="ann", why="the broker lost two orders", at=desk.clock.now())
+    assert desk.open().tick().status == "traded"
