@@ -87,9 +87,11 @@ class Submission:
             except BrokerBusyError as busy:
                 reason = OrderState(order.client_order_id, Status.INTENT, reason=str(busy))
                 tracked = self._journal.step(tracked, (Status.SENT, Status.INTENT), reason)
-                if busy.retry_after_s >= self._left_s() or self._clock.now() >= fresh_until:
+                wait_s = max(busy.retry_after_s, 1.0)
+                fresh_s = (fresh_until - self._clock.now()).total_seconds()
+                if wait_s >= min(self._left_s(), fresh_s):
                     break
-                self._sleep(max(busy.retry_after_s, 1.0))
+                self._sleep(wait_s)
                 try:
                     self.gate(bar_close)
                 except TradingError:
