@@ -9,15 +9,18 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Guards
-from cappuccino_ml.trading import Habits, Limits, Order, SimulatedBroker, Trader
+from cappuccino_ml.features import FEATURES
+from cappuccino_ml.trading import Habits, Limits, Order, SimulatedBroker, Trader, engine
 from cappuccino_ml.trading.orders import OPEN
 
-from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, make_desk, make_panel
+from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, Floats, make_desk, make_panel
 from .faulty import FaultyBroker, last_statuses, state_of
 
 QUIET_BARS = 3
@@ -39,12 +42,19 @@ class DyingBroker(FaultyBroker):
         return super().submit(order)
 
 
-def make_trouble(rng: random.Random, broker: DyingBroker) -> tuple[str, int]:
+class NoFeatures:
+    """The wishes of a soak come from a table: features would only cost time."""
+
+    def window(self, panel: BarPanel, *, lookback: int) -> Floats:
+        return np.zeros((lookback, len(panel.universe.tickers), len(FEATURES)))
+
+
+def make_trouble(rng: random.Random, broker: DyingBroker, *, kill_share: float) -> tuple[str, int]:
     """Choose what goes wrong at the next bar -> (its name, ledger write at which the process dies or -1)."""
     broker.calm()
     kind = rng.choices(
         ["none", "posts", "looks", "both", "outage", "killed at a write", "killed in a POST"],
-        weights=[60, 12, 6, 6, 4, 6, 6],
+        weights=[0.72 - kill_share, 0.12, 0.06, 0.06, 0.04, kill_share / 2, kill_share / 2],
     )[0]
     if kind in {"posts", "both"}:
         broker.script.extend(rng.choices(["", "lost", "cut", "late", "busy", "used"], k=rng.randint(1, 6)))
@@ -65,12 +75,13 @@ def open_trader(desk: Desk, *, crash_at: int = -1, after: bool = False) -> Trade
         return None
 
 
-def soak(*, bars: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Trade `bars` bars in trouble and a few in peace -> figures.
+def soak(*, bars: int, seed: int, folder: Path, kills: int) -> dict[str, Any]:
+    """Trade `bars` bars in trouble, with about so many `kills`, and a few in peace -> figures, bad ones included."""
+    with patch.object(engine, "FeatureStream", NoFeatures):
+        return trade_in_trouble(bars=bars, seed=seed, folder=folder, kill_share=min(0.12, kills / bars))
 
-    Raises:
-        AssertionError: never: what is wrong is a figure.
-    """
+
+def trade_in_trouble(*, bars: int, seed: int, folder: Path, kill_share: float) -> dict[str, Any]:
     rng = random.Random(seed)
     panel = make_panel(seed=seed, bars=FIRST + bars + QUIET_BARS + 2, filled=0.002)
     actor = FakeActor(guards=Guards(max_drawdown=0.999, dead_band=0.0), lookback=1)
@@ -88,7 +99,7 @@ def soak(*, bars: int, seed: int, folder: Path) -> dict[str, Any]:
     trader, longest_s = open_trader(desk), 0.0
     for row in range(FIRST, FIRST + bars + QUIET_BARS):
         desk.at(row)
-        kind, crash_at = make_trouble(rng, broker) if row < FIRST + bars else ("none", -1)
+        kind, crash_at = make_trouble(rng, broker, kill_share=kill_share) if row < FIRST + bars else ("none", -1)
         if row >= FIRST + bars:
             broker.calm()
         troubles[kind] += 1
@@ -139,11 +150,12 @@ def is_clean(found: dict[str, Any]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bars", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=80, help="about so many; each restart reads the whole ledger")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = soak(bars=given.bars, seed=given.seed, folder=Path(folder))
+        found = soak(bars=given.bars, seed=given.seed, folder=Path(folder), kills=given.kills)
     found = {"bars": given.bars, "seed": given.seed, **found, "seconds": round(time.monotonic() - began)}
     for name, value in found.items():
         print(f"{name:>20}  {value}")
