@@ -7,6 +7,7 @@ from cappuccino_ml.core import Clock
 from cappuccino_ml.trading.broker import Account, Broker
 from cappuccino_ml.trading.journal import Journal
 from cappuccino_ml.trading.limits import Limits
+from cappuccino_ml.trading.state import TradingState
 from cappuccino_ml.trading.submission import Submission
 
 _FEE_ROUNDING = Decimal("1.001")
@@ -43,30 +44,52 @@ def reconcile(
     account = broker.account()
     _require_ours(account, journal=journal, clock=clock, limits=limits)
     for order in broker.open_orders():
-        if order.client_order_id not in state.orders:
+        if order.client_order_id in state.orders:
+            submission.bring_to_an_end(state.orders[order.client_order_id])
+        else:
             journal.record("external", {"id": order.client_order_id, "symbol": order.symbol})
             raise journal.halted(
                 f"the account has an open order {order.client_order_id} of {order.symbol or 'something'} that we never "
                 "made; cancel it by hand"
             )
-    held = {symbol: units for symbol, units in broker.positions().items() if units}
     if state.positions is None:
-        positions = {symbol: str(units) for symbol, units in sorted(held.items())}
+        positions = {symbol: str(units) for symbol, units in sorted(_held(broker).items())}
         journal.record("baseline", {"positions": positions, "account": account.id})
         return
+    late = [
+        tracked for symbol in _differing(state, _held(broker), increments, limits) for tracked in state.given_up(symbol)
+    ]
+    for tracked in late:  # asked again before anybody is alarmed: one of them may have been filled after all
+        submission.bring_to_an_end(tracked)
+    held = _held(broker)
+    for symbol in _differing(state, held, increments, limits):
+        ours, theirs = state.positions.get(symbol, Decimal(0)), held.get(symbol, Decimal(0))
+        raise journal.halted(
+            f"our book says {ours} {symbol}, the broker {theirs}, and neither a fee in coin nor one lot explains it; "
+            "find out why"
+        )
     for symbol in sorted(state.positions.keys() | held.keys()):
         ours, theirs = state.positions.get(symbol, Decimal(0)), held.get(symbol, Decimal(0))
-        if ours == theirs:
-            continue
-        lot = increments.get(symbol, Decimal(0))
+        if ours != theirs:
+            why = "rounding" if abs(ours - theirs) <= increments.get(symbol, Decimal(0)) else "fee taken in coin"
+            journal.record("aligned", {"symbol": symbol, "ours": str(ours), "theirs": str(theirs), "why": why})
+
+
+def _held(broker: Broker) -> dict[str, Decimal]:
+    return {symbol: units for symbol, units in broker.positions().items() if units}
+
+
+def _differing(
+    state: TradingState, held: Mapping[str, Decimal], increments: Mapping[str, Decimal], limits: Limits
+) -> list[str]:
+    """Symbols whose difference is more than a fee that was taken in coin since the last decision, and one lot."""
+    ours, found = state.positions or {}, []
+    for symbol in sorted(ours.keys() | held.keys()):
+        less, lot = ours.get(symbol, Decimal(0)) - held.get(symbol, Decimal(0)), increments.get(symbol, Decimal(0))
         fee = state.bought.get(symbol, Decimal(0)) * Decimal(repr(limits.coin_fee_bps)) / 10_000 * _FEE_ROUNDING
-        if not -lot <= ours - theirs <= fee + lot:
-            raise journal.halted(
-                f"our book says {ours} {symbol}, the broker {theirs}, and neither a fee of at most {fee:f} nor one lot "
-                "explains it; find out why"
-            )
-        why = "rounding" if abs(ours - theirs) <= lot else "fee taken in coin"
-        journal.record("aligned", {"symbol": symbol, "ours": str(ours), "theirs": str(theirs), "why": why})
+        if not -lot <= less <= fee + lot:
+            found.append(symbol)
+    return found
 
 
 def _require_ours(account: Account, *, journal: Journal, clock: Clock, limits: Limits) -> None:

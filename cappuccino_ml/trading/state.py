@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from cappuccino_ml.core import TradingError
 from cappuccino_ml.trading.ledger import Ledger, Row
 from cappuccino_ml.trading.orders import LATE, OPEN, Order, Status, TrackedOrder
+
+_LATE_FOR = timedelta(days=2)
 
 
 @dataclass
@@ -52,8 +54,9 @@ class TradingState:
                 self.day, self.day_equity, self.day_traded = day, payload["equity"], 0.0
         elif row.kind == "decision":
             self.decided = datetime.fromisoformat(payload["bar_close"])
-            # Earlier bars' orders that reached their end are history; only the ledger still needs them.
-            self.orders = {key: tracked for key, tracked in self.orders.items() if tracked.status in OPEN}
+            # Earlier bars' orders that reached their end are history; only the ledger still needs them. Those that were
+            # given up are kept a while: should the books differ, they are the first to be asked.
+            self.orders = {key: tracked for key, tracked in self.orders.items() if self._may_still_matter(tracked)}
             self.bought = {}  # the books were compared just before
         elif row.kind in {"done", "cut_short"}:
             self.finished = datetime.fromisoformat(payload["bar_close"])
@@ -108,6 +111,14 @@ class TradingState:
             if order.side == "buy" and more and not after.coin_fee:
                 self.bought[order.symbol] = self.bought.get(order.symbol, Decimal(0)) + more
         self.orders[order.client_order_id] = after
+
+    def _may_still_matter(self, tracked: TrackedOrder) -> bool:
+        assert self.decided is not None
+        return tracked.status in OPEN or (tracked.status in LATE and self.decided - tracked.bar_close <= _LATE_FOR)
+
+    def given_up(self, symbol: str) -> list[TrackedOrder]:
+        """Orders of `symbol` that ended without all of their fill and could have been filled after that."""
+        return [each for each in self.orders.values() if each.order.symbol == symbol and each.status in LATE]
 
     def unresolved(self) -> list[TrackedOrder]:
         """Orders whose end is not known, and those of the last bar that could still fill late."""

@@ -205,3 +205,19 @@ def test_p2_p3_an_order_the_broker_forgets_halts_and_a_person_can_go_on(tmp_path
     assert desk.ledger is not None
     release(desk.ledger, who="ann", why="the broker lost two orders", at=desk.clock.now())
     assert desk.open().tick().status == "traded"
+
+
+def test_fault_13_p3_a_fill_that_comes_bars_later_is_still_explained(tmp_path: Path):
+    desk, broker = desk_of(tmp_path, Fault(posts("late", "lost", "", "")))
+    desk.actor.rule = lambda window, entries: np.array([1.0, 0.0, 0.0]) if desk.row == FIRST else np.zeros(3)
+    trader = desk.open()
+    for row in range(FIRST, FIRST + 4):
+        desk.at(row)
+        trader.tick()
+    assert set(last_statuses(desk).values()) == {Status.ABANDONED}
+    broker.arrive()
+    desk.at(FIRST + 4)
+    trader.tick()
+    assert trader.mode == Mode.ACTIVE
+    assert set(last_statuses(desk).values()) == {Status.FILLED}
+    check(desk, broker)
