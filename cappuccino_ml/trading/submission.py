@@ -201,18 +201,21 @@ class Submission:
     def _cancel(self, tracked: TrackedOrder) -> None:
         """End an order that is still open at the broker, and book what was filled until then."""
         self._broker.cancel(tracked.order.client_order_id)
-        known: OrderState | Silence | None = None
+        denied = True
         for wait_s in (0.0, *self._waits()):
             self._sleep(wait_s)
             known = self._ask(tracked)
+            denied = denied and known is None
             if isinstance(known, OrderState):
                 tracked = self._journal.learn(tracked, known)
                 if known.status not in OPEN:
                     return
         key = tracked.order.client_order_id
-        if known is None:
+        if denied:  # each time it was asked
             raise self._journal.halted(f"the broker took order {key} and no longer knows it; look at the account")
-        raise self._journal.refused(None, f"order {key} is still open after it was cancelled; it is tried again.")
+        raise self._journal.refused(
+            None, f"order {key} was cancelled and has not ended yet; it is asked again next time."
+        )
 
     def _ask(self, tracked: TrackedOrder) -> OrderState | Silence | None:
         try:

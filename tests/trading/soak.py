@@ -17,7 +17,7 @@ from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Guards
 from cappuccino_ml.features import FEATURES
-from cappuccino_ml.trading import Habits, Limits, Order, SimulatedBroker, Trader, engine
+from cappuccino_ml.trading import Habits, Limits, Mode, Order, SimulatedBroker, Trader, engine
 from cappuccino_ml.trading.orders import OPEN
 
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, Floats, make_desk, make_panel
@@ -122,6 +122,8 @@ def trade_in_trouble(*, bars: int, seed: int, folder: Path, kill_share: float) -
             finally:
                 longest_s = max(longest_s, (desk.clock.now() - began).total_seconds())
         actor.seen.clear()
+        if trader is not None and trader.mode == Mode.HALTED:
+            break  # a person would have to look: a figure, and not a good one
     return {**figures(desk, broker), "longest_tick_s": longest_s, **counts, "troubles": dict(sorted(troubles.items()))}
 
 
