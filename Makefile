@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 STATE_FOLDER = $${CAPPUCCINO_STATE:-data_lake}
 STAGES := bars features datasets encoders studies refits verdicts models trading current mlflow dagster reports
 
-.PHONY: help demo test test-slow soak check ui doctor clean-state
+.PHONY: help demo test test-slow soak check evidence ui doctor clean-state
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: $(STAMP) ## style, types and the import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+evidence: $(STAMP) ## size and power of the gate on synthetic studies, about 15 minutes
+	@$(BIN)/python -m benchmarks.calibration
 
 ui: $(STAMP) ## Dagster and MLflow in the browser, on 127.0.0.1; Ctrl-C stops both
 	@exec $(BIN)/cappuccino ui

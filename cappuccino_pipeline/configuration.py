@@ -225,6 +225,10 @@ def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: 
         raise ConfigurationError(
             "CAPPUCCINO_SOURCE is ccxt, so CAPPUCCINO_EXCHANGE must name the exchange, such as kraken or coinbase."
         )
+    if "@" in given.get("CAPPUCCINO_URL", ""):
+        raise ConfigurationError(
+            "CAPPUCCINO_URL holds a user or a password, which would end in logs; give an address without them."
+        )
     key, secret = (environment.get(name, "").strip() for name in (ALPACA_KEY, ALPACA_SECRET))
     keys = {"alpaca_key": key or None, "alpaca_secret": secret or None} if source == "alpaca" else {}
     return {
@@ -239,9 +243,12 @@ def _day(given: Mapping[str, str], name: str, *, default: datetime) -> datetime:
     if name not in given:
         return default
     try:
-        return datetime.strptime(given[name], "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(given[name], "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
         raise ConfigurationError(f"{name} is {given[name]!r}; it must be a day such as 2024-01-01.") from error
+    if day > datetime.now(UTC):
+        raise ConfigurationError(f"{name} is {given[name]}, which lies in the future; it must be a day that has begun.")
+    return day
 
 
 def _files_folder(given: Mapping[str, str]) -> Path:

@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from cappuccino_ml.bars import BarPanel, Universe
+from cappuccino_ml.bars import BarPanel, Universe, month_bounds
 from cappuccino_ml.features import CONTEXT_BARS, MarketTable
-from cappuccino_pipeline.partitions import month_bounds
 
 
 class ReadPanel(Protocol):
@@ -49,6 +48,14 @@ class FeatureMonths:
         bounds = np.array([moment.replace(tzinfo=None) for moment in month_bounds(month)], dtype="datetime64[us]")
         first, stop = np.searchsorted(bars.timestamps, bounds)
         return MarketTable.from_panel(bars).slice(int(first), int(stop)).to_frame()
+
+    def is_current(self, month: str, stored: pd.DataFrame) -> bool:
+        """Whether `stored` is what the month's bars, as they are now, give."""
+        bars = self.bars(month)
+        if bars is None:
+            return False
+        fresh = self.compute(month, bars)
+        return fresh.equals(stored.astype(fresh.dtypes.to_dict()))
 
     def neighbours(self, month: str, among: Iterable[str]) -> list[str]:
         """Those of `among` whose features depend on bars of `month`, in order; `month` itself is not one of them."""

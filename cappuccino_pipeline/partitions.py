@@ -29,10 +29,5 @@ def month_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(MONTH_FORMAT)
 
 
-def month_bounds(month: str) -> tuple[datetime, datetime]:
-    """First moment of a month and of the next one, UTC."""
-    start = datetime.strptime(month, MONTH_FORMAT).replace(tzinfo=UTC)
-    return start, datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
-
-
-MONTHS = month_partitions(**dict(zip(("start", "end"), this_process().coverage, strict=True)))
+_FIRST, _END = this_process().coverage
+MONTHS = month_partitions(start=_FIRST, end=_END)

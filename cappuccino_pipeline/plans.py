@@ -21,13 +21,17 @@ def plan_for(budget: str, *, seed: int) -> Plan:
         return Plan(
             encoder=EncoderPlan(
                 encoder=SMALL.model_copy(update={"lookback": 6}),
-                pretraining=PretrainingSettings(epochs=3, learning_rate=1e-2),
+                pretraining=PretrainingSettings(epochs=8, batch_size=64, learning_rate=1e-2),
                 seed=seed,
             ),
             study=StudySettings(trials_per_side=4, seed=seed),
         )
     return Plan(
-        encoder=EncoderPlan(encoder=BALANCED, pretraining=PretrainingSettings(epochs=15), seed=seed),
+        encoder=EncoderPlan(
+            encoder=BALANCED,
+            pretraining=PretrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3),
+            seed=seed,
+        ),
         study=StudySettings(
             trials_per_side=12,
             seed=seed,

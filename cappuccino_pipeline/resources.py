@@ -1,13 +1,15 @@
 """The composition root: the one place where adapters are chosen and put together from the configuration."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from cappuccino_ml.bars import (
-    BARS_SCHEMA,
     BUILT_TIMEFRAMES,
     AlpacaSource,
     BarPanel,
@@ -15,7 +17,10 @@ from cappuccino_ml.bars import (
     BuiltFromHours,
     CcxtSource,
     SimulatedSource,
+    bars_table,
     files_source,
+    open_months,
+    read_bars,
     read_panel,
 )
 from cappuccino_ml.core import Clock, SystemClock, digest
@@ -24,8 +29,12 @@ from cappuccino_ml.lake import LakeTable
 from cappuccino_ml.registry import CHALLENGER, CHAMPION, ModelRegistry
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.current import Current
+from cappuccino_pipeline.feature_months import FeatureMonths
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cappuccino_ml.policy import Actor
     from cappuccino_ml.study import Dataset, StudyResult
     from cappuccino_ml.verdict import Finalist
@@ -49,6 +58,7 @@ class Cappuccino:
         self.clock = clock or SystemClock()
         self.current = Current(configuration.state / "current" / configuration.market)
         self._plan, self._echo = plan, echo
+        self._listener: Callable[[str], None] | None = None
 
     def say(self, line: str) -> str:
         """Show a line of progress to whoever watches (the demo does), and give it back for the run's log."""
@@ -96,6 +106,8 @@ class Cappuccino:
 
     def _tell(self, line: str) -> None:
         self.say(line)
+        if self._listener is not None:
+            self._listener(line)
 
     @cached_property
     def coverage(self) -> tuple[datetime, datetime | None]:
@@ -111,17 +123,74 @@ class Cappuccino:
     @cached_property
     def bars(self) -> LakeTable:
         """The table of bars, one partition per month."""
-        return self._table("bars", schema={"columns": BARS_SCHEMA})
+        return bars_table(
+            self.configuration.state,
+            source=self.source,
+            universe=self.configuration.universe,
+            market=self.configuration.market,
+            lock_timeout_s=_LOCK_TIMEOUT_S,
+        )
 
     @cached_property
     def features(self) -> LakeTable:
         """The table of features, one partition per month."""
+        # Another source, universe or schema is another table: switching back and forth never mixes or destroys data.
         schema = FeatureSchema.of(self.configuration.universe)
-        return self._table("features", schema={"schema_hash": schema.hash, "schema": schema.model_dump(mode="json")})
+        identity = {
+            "source": self.source.identity(),
+            "universe": self.configuration.universe.model_dump(mode="json"),
+            "schema_hash": schema.hash,
+            "schema": schema.model_dump(mode="json"),
+        }
+        return LakeTable(
+            self.configuration.state,
+            stage="features",
+            name=f"{self.configuration.market}-{digest(identity)[:8]}",
+            identity=identity,
+            lock_timeout_s=_LOCK_TIMEOUT_S,
+        )
 
     def panel(self, *, start: datetime | None = None, end: datetime | None = None) -> BarPanel:
-        """Stored bars on one grid, [start, end)."""
+        """Stored bars on one grid, [start, end), none from before the coverage: it may begin later than it once did."""
+        since = self.coverage[0]
+        start = since if start is None else max(start, since)
         return read_panel(self.bars, self.configuration.universe, start=start, end=end)
+
+    def covered_bars(self) -> pd.DataFrame:
+        """All stored bars of the coverage in long form.
+
+        Raises:
+            DataError: there are none.
+        """
+        since = self.coverage[0]
+        bars = read_bars(self.bars, start=since)
+        return bars[bars["timestamp"] >= pd.Timestamp(since)].reset_index(drop=True)
+
+    def feature_months(self, panel: BarPanel) -> FeatureMonths:
+        """How features of single months come from the stored bars; `panel` holds all of these."""
+        return FeatureMonths(
+            self.panel,
+            universe=self.configuration.universe,
+            common_first=panel.timestamps[0].item().replace(tzinfo=UTC),
+        )
+
+    def open_months(self, now: datetime) -> list[str]:
+        """Stored months for which the source has not yet answered to their end, and those since the newest one."""
+        return open_months(self.bars, self.configuration.universe, window=self.coverage, now=now)
+
+    @contextmanager
+    def told(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """While the block runs, what the source says about its progress goes to `tell` too: the run's log."""
+        self._listener = tell
+        try:
+            yield
+        finally:
+            self._listener = None
+
+    def volume(self, dataset: "Dataset") -> "NDArray[np.float64]":
+        """The venue's volume, base units [T, N] on the rows of `dataset`, as the lake has it today."""
+        config = dataset.config
+        return self.panel(start=config.first, end=config.last + self.configuration.universe.bar).volume
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -170,15 +239,6 @@ class Cappuccino:
             return {}
         found = {alias: self.registry.alias(alias) for alias in (CHALLENGER, CHAMPION)}
         return {alias: version for alias, version in found.items() if version is not None}
-
-    def _table(self, stage: str, *, schema: Mapping[str, Any]) -> LakeTable:
-        # Another source, universe or schema is another table: switching back and forth never mixes or destroys data.
-        universe = self.configuration.universe
-        identity = {"source": self.source.identity(), "universe": universe.model_dump(mode="json"), **schema}
-        name = f"{self.configuration.market}-{digest(identity)[:8]}"
-        return LakeTable(
-            self.configuration.state, stage=stage, name=name, identity=identity, lock_timeout_s=_LOCK_TIMEOUT_S
-        )
 
 
 @cache

@@ -1,14 +1,12 @@
 """Schedules: bars every hour, retraining every night. Both are shipped stopped: a person starts them."""
 
-from datetime import UTC, timedelta
+from datetime import UTC
 
 import dagster as dg
 
 from cappuccino_pipeline.jobs import retrain, update_bars
 from cappuccino_pipeline.partitions import MONTHS, month_of
-
-# The last bar of a month closes in the next month: for a day after the turn, the month before is updated too.
-_TURN = timedelta(days=1)
+from cappuccino_pipeline.resources import Cappuccino
 
 
 @dg.schedule(
@@ -17,12 +15,18 @@ _TURN = timedelta(days=1)
     cron_schedule="3 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Three minutes after each hour: the closed bars and their features, for the running month.",
+    description="Three minutes after each hour: closed bars and their features, of the running month and of open ones.",
 )
-def hourly_bars(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """One run per month that may lack bars at this tick."""
+def hourly_bars(
+    context: dg.ScheduleEvaluationContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run per month that may lack bars: of the newest bar, and stored ones that were never asked for to their end.
+
+    A month is open until a day's worth of bars after its turn, or for as long as the machine was off.
+    """
     now = context.scheduled_execution_time.astimezone(UTC)
-    months = [key for key in sorted({month_of(now - _TURN), month_of(now)}) if key in MONTHS.get_partition_keys()]
+    newest = {month_of(now - cappuccino.configuration.universe.bar), month_of(now)}
+    months = [key for key in sorted({*newest, *cappuccino.open_months(now)}) if key in MONTHS.get_partition_keys()]
     if not months:
         return dg.SkipReason(
             f"{month_of(now)} lies outside what the source covers; it ends with {MONTHS.get_last_partition_key()}"

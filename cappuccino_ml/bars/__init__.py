@@ -2,11 +2,20 @@
 
 from cappuccino_ml.bars.aggregate import BUILT_TIMEFRAMES, BuiltFromHours
 from cappuccino_ml.bars.alpaca_source import AlpacaSource
+from cappuccino_ml.bars.answered import OVERLAP_BARS
 from cappuccino_ml.bars.audit import AuditReport, Finding, Outage, audit_bars
 from cappuccino_ml.bars.ccxt_source import CcxtSource
 from cappuccino_ml.bars.files import FilesSource, files_source
 from cappuccino_ml.bars.grid import align
-from cappuccino_ml.bars.ingest import bars_table, ingest_month, months_between, read_bars, read_panel
+from cappuccino_ml.bars.ingest import (
+    bars_table,
+    ingest_month,
+    month_bounds,
+    months_between,
+    open_months,
+    read_bars,
+    read_panel,
+)
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.planted import long_or_cash, regime_probability
 from cappuccino_ml.bars.quality import (
@@ -27,6 +36,7 @@ __all__ = [
     "BARS_COLUMNS",
     "BARS_SCHEMA",
     "BUILT_TIMEFRAMES",
+    "OVERLAP_BARS",
     "TIMEFRAMES",
     "AlpacaSource",
     "AuditReport",
@@ -52,7 +62,9 @@ __all__ = [
     "lateness",
     "lateness_text",
     "long_or_cash",
+    "month_bounds",
     "months_between",
+    "open_months",
     "read_bars",
     "read_panel",
     "regime_probability",

@@ -9,7 +9,7 @@ import pandas as pd
 from cappuccino_ml.bars.grid import bar_step
 from cappuccino_ml.bars.schema import BAR_COLUMNS, TIMESTAMP, empty_bars, tidy_bars, times
 from cappuccino_ml.bars.source import BarSource
-from cappuccino_ml.bars.universe import Universe
+from cappuccino_ml.bars.universe import FILL_CAP, TIMEFRAMES, Universe
 from cappuccino_ml.core import DataError
 
 HOURLY = "1h"
@@ -17,16 +17,17 @@ BUILT_TIMEFRAMES = ("4h", "1d")  # where a vendor's own days may begin at anothe
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def aggregate(bars: pd.DataFrame, universe: Universe) -> pd.DataFrame:
+def aggregate(bars: pd.DataFrame, universe: Universe, *, needed: int = 1) -> pd.DataFrame:
     """Bars of one symbol as bars of the universe's length.
 
     A long bar has the first open, the highest high, the lowest low, the last close and the summed volume of the bars
-    that open within it. One of which some are missing is built from the others; one without any is absent. Whether
-    the last one is complete is not known here.
+    that open within it. One of which some are missing is built from the others; one that has fewer than `needed` is
+    absent. Whether the last one is complete is not known here.
 
     Args:
         bars: columns timestamp, open, high, low, close, volume; sorted by time, each time once.
         universe: its timeframe is the length of the long bars, a multiple of the short ones'.
+        needed: short bars that a long one must have.
 
     Returns:
         The same columns, timestamps are the long bars' opens.
@@ -37,8 +38,9 @@ def aggregate(bars: pd.DataFrame, universe: Universe) -> pd.DataFrame:
     opens = stamps - (stamps - np.datetime64(0, "us")) % step
     firsts = np.flatnonzero(np.concatenate(([True], opens[1:] != opens[:-1])))
     lasts = np.concatenate((firsts[1:], [len(bars)])) - 1
+    enough = lasts - firsts + 1 >= needed
     values = {name: bars[name].to_numpy(dtype=np.float64) for name in BAR_COLUMNS[1:]}
-    return pd.DataFrame(
+    made = pd.DataFrame(
         {
             "timestamp": pd.Series(opens[firsts]).dt.tz_localize("UTC").astype(TIMESTAMP),
             "open": values["open"][firsts],
@@ -48,10 +50,14 @@ def aggregate(bars: pd.DataFrame, universe: Universe) -> pd.DataFrame:
             "volume": np.add.reduceat(values["volume"], firsts),
         }
     )
+    return made[enough].reset_index(drop=True)
 
 
 class BuiltFromHours:
     """4h and 1d bars of a source that is asked for its 1h bars only. It is meant for these two timeframes.
+
+    A long bar may lack as many hours as may be filled at 1h (`FILL_CAP`, 6): a day needs 18 of its hours, 4h need one.
+    One that lacks more is absent, so that the audit sees the hole instead of a bar that looks like any other.
 
     Other timeframes pass through unchanged, but `identity`, which is not told the timeframe, says `built_from` always.
 
@@ -109,7 +115,7 @@ class BuiltFromHours:
         )
         # A source may send more than was asked for; those hours would make a bar that is not whole.
         inside = (hours["timestamp"] >= pd.Timestamp(first)) & (hours["timestamp"] < pd.Timestamp(stop))
-        return aggregate(hours[inside], universe)
+        return aggregate(hours[inside], universe, needed=max(1, (universe.bar - FILL_CAP) // TIMEFRAMES[HOURLY]))
 
 
 def _hours(universe: Universe) -> Universe:

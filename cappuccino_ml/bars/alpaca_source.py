@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import SecretStr
 
+from cappuccino_ml.bars.bounded import BodyError, BoundedAdapter
 from cappuccino_ml.bars.pager import Page, fetch_pages, silent
 from cappuccino_ml.bars.retries import RetrySettings, Transient, judge_status, server_time
 from cappuccino_ml.bars.schema import BAR_COLUMNS, empty_bars
@@ -18,7 +19,7 @@ from cappuccino_ml.core import Clock, ConfigurationError, DataError, SourceError
 
 if TYPE_CHECKING:  # the SDK is imported when bars are fetched: it takes half a second
     from alpaca.data.historical.crypto import CryptoHistoricalDataClient
-    from requests import PreparedRequest, Response
+    from requests import Response
 
 FEED = "us"
 MOST_ROWS = 10_000  # of one answer, all symbols together
@@ -43,7 +44,7 @@ class AlpacaSource:
         key: API key id; Alpaca gives crypto bars without keys too, at a lower rate.
         secret: API secret key; both keys or none.
         url: another host than the SDK's: an https data host of Alpaca, or a loopback address.
-        retry: tries, waits, and the silence after which a try is given up.
+        retry: tries, waits, and the bounds on one answer.
         sleep: waits that many seconds between tries.
         tell: is told about progress and holes.
 
@@ -106,7 +107,7 @@ class AlpacaSource:
             bar=universe.bar,
             keys=self._keys,
             url=self._url,
-            timeout_s=self._retry.timeout_s,
+            retry=self._retry,
             clock=self._clock,
         )
         try:
@@ -138,7 +139,7 @@ class _Bars:
         bar: timedelta,
         keys: tuple[SecretStr, SecretStr] | None,
         url: str | None,
-        timeout_s: float,
+        retry: RetrySettings,
         clock: Clock,
     ) -> None:
         self._symbol = symbol
@@ -146,7 +147,7 @@ class _Bars:
         self._timeframe = timeframe
         self._bar = bar
         self._keys = keys
-        self._timeout_s = timeout_s
+        self._retry = retry
         self._clock = clock
         self._answer: Response | None = None  # the last one, whatever its status
         self._client = self._open(url)
@@ -186,23 +187,17 @@ class _Bars:
 
     def _open(self, url: str | None) -> "CryptoHistoricalDataClient":
         from alpaca.data.historical.crypto import CryptoHistoricalDataClient  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
 
-        source = self
-
-        class Bounded(HTTPAdapter):
-            """Gives up on silence and remembers the answer: the SDK has no timeout and shows a body only."""
-
-            def send(self, request: "PreparedRequest", *args: Any, **options: Any) -> "Response":
-                options["timeout"] = (source._timeout_s, source._timeout_s)
-                source._answer = super().send(request, *args, **options)
-                return source._answer
+        def hear(answer: "Response") -> None:
+            self._answer = answer  # the SDK shows a body only
 
         key, secret = (None, None) if self._keys is None else (each.get_secret_value() for each in self._keys)
         client = CryptoHistoricalDataClient(api_key=key, secret_key=secret, raw_data=True, url_override=url)
         client._retry = 0  # else it sends a 429 or a 504 four times, 3 s apart, whatever Retry-After says
-        client._session.mount("https://", Bounded())
-        client._session.mount("http://", Bounded())
+        # The SDK has no time-out at all.
+        bounded = BoundedAdapter(silence_s=self._retry.timeout_s, answer_s=self._retry.answer_s, heard=hear)
+        client._session.mount("https://", bounded)
+        client._session.mount("http://", bounded)
         return client
 
     def _get(self, asked: dict[str, Any]) -> object:
@@ -221,7 +216,9 @@ class _Bars:
         except APIError as error:
             said = self._words(str(error))
         except Timeout:
-            wrong = f"no answer within {self._timeout_s:g} s"
+            wrong = self._retry.no_answer
+        except BodyError as error:
+            wrong = str(error)
         except RequestException as error:
             wrong = "a body that is not JSON" if isinstance(error, ValueError) else "a connection refused or cut"
         except (ValueError, RecursionError):

@@ -55,9 +55,9 @@ class SymbolMonth:
             return [(min(begin, start), max(end, stop))]
         longest = universe.fill_cap_bars * universe.bar
         ranges = [
-            (max(first, start), min(after, stop))
+            (max(first, start, begin), min(after, stop))
             for first, after in self._holes(end=self.after or stop, bar=universe.bar)
-            if after - first > longest and first < stop and after > start
+            if after - first > longest and first < stop and after > max(start, begin)
         ]
         if begin < start:
             ranges.append((begin, start))

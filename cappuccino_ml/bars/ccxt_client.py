@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from cappuccino_ml.bars.bounded import BodyError, BoundedAdapter
 from cappuccino_ml.bars.retries import RetrySettings, Transient, judge_status, retry_after_s, server_time
 from cappuccino_ml.core import Clock, DataError, SourceError
 
@@ -33,7 +34,7 @@ class CcxtClient:
         ccxt: the library, imported by the one file that may.
         exchange: an id it has.
         url: another address of the same REST API, or None.
-        retry: its timeout is used here; trying again is the caller's work.
+        retry: its bounds on one answer are used here; trying again is the caller's work.
         clock: the present moment.
         sleep: waits that many seconds, to keep the exchange's rate limit.
     """
@@ -50,13 +51,16 @@ class CcxtClient:
     ) -> None:
         self._errors = ccxt
         self._clock = clock
-        self._timeout_s = retry.timeout_s
+        self._retry = retry
         self._sleep = sleep
         self._seen: _Seen | None = None
         self.api: Any = getattr(ccxt, exchange)({"enableRateLimit": True, "timeout": round(retry.timeout_s * 1000)})
         self.api.enableLastJsonResponse = True
         self.api.options["maxRetriesOnFailure"] = 0  # ccxt would also retry what cannot get better
         _ask_for_spot_only(self.api)
+        bounded = BoundedAdapter(silence_s=retry.timeout_s, answer_s=retry.answer_s)
+        self.api.session.mount("https://", bounded)
+        self.api.session.mount("http://", bounded)
         self._tap()
         if url is not None:
             self.api.urls["api"] = _at(self.api, self.api.urls["api"], url)
@@ -137,14 +141,16 @@ class CcxtClient:
         try:
             return call()
         except self._errors.BaseError as error:
-            raise self._meaning(what, error) from error
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise Transient(f"an answer that ccxt cannot read ({error!r}), {self.words}") from error
+            wrong = self._meaning(what, error)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            wrong = Transient(f"an answer that ccxt cannot read ({type(error).__name__}), {self.words}")
+        # Raised after the handlers: ccxt's errors hold the url, and those of the HTTP library the whole request.
+        raise wrong
 
     def _meaning(self, what: str, error: Exception) -> Exception:
         """What to raise for what ccxt raised."""
-        seen, ccxt = self._seen, self._errors
-        words = self.words if seen is not None else type(error).__name__
+        seen, ccxt, cause = self._seen, self._errors, error.__cause__ or error
+        words = self.words if seen is not None else type(cause).__name__
         if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection) and seen is not None:
             return Transient(
                 f"HTTP {seen.status}, {words}", retry_after_s=retry_after_s(seen.headers, self._clock.now())
@@ -154,9 +160,10 @@ class CcxtClient:
                 seen.status, what=what, headers=seen.headers, now=self._clock.now(), said=_said(seen.body)
             )
         if isinstance(error, ccxt.RequestTimeout):
-            return Transient(f"silence for {self._timeout_s:g} s")
+            return Transient(self._retry.no_answer)
         if isinstance(error, ccxt.OperationFailed):
-            return Transient(words if seen is not None else f"a connection that broke, {error.__cause__}")
+            broken = str(cause) if isinstance(cause, BodyError) else f"a connection refused or cut ({words})"
+            return Transient(words if seen is not None else broken)
         if isinstance(error, ccxt.BadSymbol):
             return DataError(f"{what} knows no such symbol ({words}); check the ticker and the quote currency.")
         return SourceError(f"{what} refused ({words}); check the symbol, the timeframe and the range.")

@@ -1,5 +1,6 @@
 """Bars from any exchange that ccxt speaks to, through our own pager and with ccxt's blurred answers made sharp."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import pandas as pd
 
 from cappuccino_ml.bars.ccxt_client import CcxtClient, Rows
 from cappuccino_ml.bars.ccxt_venues import venue_of
-from cappuccino_ml.bars.pager import Page, fetch_pages, silent
+from cappuccino_ml.bars.pager import LAST_MS, Page, fetch_pages, silent
 from cappuccino_ml.bars.retries import RetrySettings, Transient, ask_patiently
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import Clock, ConfigurationError, DataError
@@ -27,14 +28,14 @@ class CcxtSource:
     Args:
         exchange: ccxt's id, such as `kraken`, `coinbase` or `binance`.
         since: first bar open that is offered, with time zone.
-        clock: the present moment, where the exchange does not tell it.
-        url: another address of the same REST API, such as `http://127.0.0.1:8000`; paths stay.
+        clock: the present moment.
+        url: another address of the same REST API, `http(s)://host[:port][/path]`; the API's own paths follow it.
         retry: tries, waits, deadline and timeout of one request.
         sleep: waits that many seconds, between tries and to keep the exchange's rate limit.
         tell: is told about progress.
 
     Raises:
-        ConfigurationError: ccxt knows no such exchange, or `since` has no time zone.
+        ConfigurationError: ccxt knows no such exchange, `since` has no time zone, or the url is of another form.
     """
 
     name = "ccxt"
@@ -60,6 +61,8 @@ class CcxtSource:
             )
         if since.tzinfo is None:
             raise ConfigurationError(f"the first bar to offer, {since}, has no time zone; write it as {since}+00:00.")
+        if url is not None:
+            _require_plain(url)
         self.exchange = exchange
         self.since = since
         self._clock = clock
@@ -168,23 +171,17 @@ class CcxtSource:
 
         rows = rows_between(first, stop)
         now = self._client.server_now
-        opens = [row[0] for row in rows]
-        if not all(isinstance(opened, int | float) for opened in opens):
-            return Page(rows, exhausted=False, server_now=now)  # the pager says what is wrong with them
         if not self._venue.known:
             rows = self._earlier_rows_too(rows, rows_between, first, stop, step)
-            opens = [row[0] for row in rows]
+        opens = [row[0] for row in rows]
         inside = [opened for opened in opens if first <= opened < stop]
         if self._venue.takes_until and len(inside) < len(opens):
             if inside and min(opens) <= first:
                 return Page(rows, exhausted=False, server_now=now)
             raise Transient(f"bars from {_text(min(opens))} to {_text(max(opens))}, which were not asked for")
         if self._venue.newest_only:
-            # Asked from `first` on it goes on to the newest bar: a page that ends earlier is asked to go on, and one
-            # that holds older rows is a page of before.
-            newest = min(stop, ((now or self._clock.now()) - _EPOCH) // _MS) - 2 * step
-            goes_on = bool(inside) and max(opens) < newest
-            return Page(rows, exhausted=not opens or (min(opens) >= first - step and not goes_on), server_now=now)
+            # Asked from `first` on it goes on to the newest bar; a page that holds older rows is a page of before.
+            return Page(rows, exhausted=not opens or min(opens) >= first - step, server_now=now)
         # A venue nobody studied may have shorter pages than we asked for.
         whole = self._venue.known or not opens or max(opens) >= stop - step
         return Page(rows, exhausted=whole, server_now=now)
@@ -194,6 +191,8 @@ class CcxtSource:
         rows = self._client.ohlcv(market["symbol"], timeframe, since=since, limit=limit, params=params, what=what)
         if not self._venue.is_answer(self._client.last_json, str(market["id"])):
             raise Transient(f"JSON without bars in it, {self._client.words}")
+        if strange := [row for row in rows if not (isinstance(row, list) and _is_time(row[0]))]:
+            raise Transient(f"{len(strange)} of {len(rows)} rows without a time in ms, such as {strange[0]!r:.100}")
         return rows
 
     def _earlier_rows_too(
@@ -224,6 +223,29 @@ class CcxtSource:
                 "begin there or take older bars from binance, coinbase or files."
             )
         self._keeps_since = True
+
+
+def _is_time(opened: object) -> bool:
+    return isinstance(opened, int | float) and 0 <= opened <= LAST_MS
+
+
+def _require_plain(url: str) -> None:
+    """Refuse a url of another form, without repeating it: it may hold a password."""
+    if "@" in url:
+        raise ConfigurationError(
+            "the url for the exchange holds a user name or password, which would end in logs; "
+            "write it without, and let the proxy know this machine by its address."
+        )
+    if "://" not in url:
+        raise ConfigurationError(
+            "the url for the exchange does not say http:// or https://; put it in front, as in http://localhost:8000."
+        )
+    found = re.fullmatch(r"https?://(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?(?:/[\w.~%/+-]*)?", url, re.ASCII)
+    if found is None or int(found[1] or 0) > 65_535:
+        raise ConfigurationError(
+            "the url for the exchange is not of the form http(s)://host[:port][/path]; "
+            "write it so, as in http://127.0.0.1:8000."
+        )
 
 
 def _text(ms: float) -> str:

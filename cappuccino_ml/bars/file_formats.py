@@ -57,8 +57,9 @@ def read_bar_file(file: BarFile) -> pd.DataFrame:
     columns = _mapped(raw.columns, file)
     if raw.empty:
         raise DataError(f"{path} holds no rows; replace or remove the file.")
-    if "symbol" in raw and len(symbols := list(raw["symbol"].unique())) > 1:
-        raise DataError(f"{path} holds bars of {_listed(symbols, ' and ')}; give each symbol a file of its own.")
+    for column in raw.columns:
+        if _plain(column) == "symbol" and len(symbols := list(raw[column].unique())) > 1:
+            raise DataError(f"{path} holds bars of {_listed(symbols, ' and ')}; give each symbol a file of its own.")
     frame = pd.DataFrame({name: raw[columns[name]] for name in BAR_COLUMNS[1:]})
     frame.insert(0, "timestamp", _moments(raw[columns["timestamp"]], path))
     return tidy_bars(frame, symbol=path.name)
@@ -103,13 +104,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _plain(column: Any) -> str:
+    """A column's name in lower case; pandas calls the second `Volume` of a header `Volume.1`."""
+    return re.sub(r"\.\d+$", "", re.sub(r"[\s_-]+", "_", str(column).strip().lower()))
+
+
 def _mapped(columns: Iterable[Any], file: BarFile) -> dict[str, Any]:
     """The file's column for each of `BAR_COLUMNS`."""
     by_name: _Columns = {}
     for column in columns:
-        # pandas calls the second `Volume` of a header `Volume.1`.
-        name = re.sub(r"\.\d+$", "", re.sub(r"[\s_-]+", "_", str(column).strip().lower()))
-        by_name.setdefault(name, []).append(column)
+        by_name.setdefault(_plain(column), []).append(column)
     found = {
         "timestamp": next((by_name[name] for name in _TIME_NAMES if name in by_name), []),
         **{name: by_name.get(name, []) for name in PRICE_COLUMNS},

@@ -122,5 +122,6 @@ def long_hole_text(symbol: str, first: np.datetime64, bars: int, cap_bars: int) 
     """The one sentence about a hole that is too long to fill."""
     return (
         f"{symbol} has no bars for {bars} bars from {hour_text(first)}, more than the {cap_bars} that may be filled; "
-        "supply these bars or start the range after the hole."
+        f"re-run ohlcv_bars for {np.datetime_as_string(first, unit='M')}, supply these bars or start the range after "
+        "the hole."
     )

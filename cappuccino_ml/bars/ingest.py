@@ -13,21 +13,31 @@ from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.schema import BAR_COLUMNS, BARS_COLUMNS, BARS_SCHEMA, empty_bars, tidy_bars
 from cappuccino_ml.bars.source import BarSource
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import DataError
+from cappuccino_ml.core import DataError, digest
 from cappuccino_ml.lake import LakeTable, PartitionEntry
 
 _LISTED_REVISIONS = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def bars_table(root: Path, *, source: BarSource, universe: Universe, lock_timeout_s: float = 60.0) -> LakeTable:
-    """The lake table `bars/<source>-<timeframe>-<quote>` that holds `source`'s bars of `universe`."""
+def bars_table(
+    root: Path, *, source: BarSource, universe: Universe, market: str | None = None, lock_timeout_s: float = 60.0
+) -> LakeTable:
+    """The lake table that holds `source`'s bars of `universe`; another source or universe is another table beside it.
+
+    Args:
+        root: the state folder.
+        source: where the bars come from.
+        universe: the symbols, in order, and the bar length.
+        market: how people name it, at the head of the folder's name; the source's name if not given.
+        lock_timeout_s: how long a second writer waits for the first.
+    """
     identity = {
         "columns": BARS_SCHEMA,
         "source": source.identity(),
         "universe": universe.model_dump(mode="json"),
     }
-    name = f"{source.name}-{universe.timeframe}-{universe.quote}"
+    name = f"{market or source.name}-{digest(identity)[:8]}"
     return LakeTable(root, stage="bars", name=name, identity=identity, lock_timeout_s=lock_timeout_s)
 
 
@@ -148,6 +158,49 @@ def read_panel(
     return align(read_bars(table, start=start, end=end), universe, start=start, end=end)
 
 
+def open_months(
+    table: LakeTable, universe: Universe, *, window: tuple[datetime, datetime | None], now: datetime
+) -> list[str]:
+    """Months that were begun and for which the source has not yet answered to their end, oldest first.
+
+    Those after the newest stored one, up to `now`, are among them: the machine may have been off for longer.
+
+    Args:
+        table: the bars.
+        universe: the symbols.
+        window: bars that open in [start, end) are wanted, without end if that is None.
+        now: the present moment.
+    """
+    entries = table.partitions
+    if not entries:
+        return []
+    since, until = window
+    newest, _ = month_bounds(max(entries))
+    later = [month for month in months_between(newest, now) if month not in entries] if newest < now else []
+    found = []
+    for month in [*entries, *later]:
+        first, after = month_bounds(month)
+        begin, end = max(first, since), after if until is None else min(after, until)
+        answered = entries[month].meta.get("answered", {}) if month in entries else {}
+        spans = [answered.get(symbol) for symbol in universe.symbols]
+        if begin < end and not all(span and _moment(span[0]) <= begin and _moment(span[1]) >= end for span in spans):
+            found.append(month)
+    return found
+
+
+def month_bounds(month: str) -> Range:
+    """First moment of the month `YYYY-MM` and of the next one, UTC.
+
+    Raises:
+        DataError: it is not a month.
+    """
+    try:
+        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError(f"{month!r} is not a month; write it as 2024-03.") from error
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
 def months_between(start: datetime, end: datetime) -> list[str]:
     """The months, `YYYY-MM`, that [start, end) touches."""
     last = end - timedelta(microseconds=1)
@@ -164,14 +217,11 @@ def _span(
     window: tuple[datetime, datetime | None] | None,
 ) -> tuple[Range, datetime]:
     """Opens of the bars that belong in the partition (of month and window, closed); and until when they are settled."""
-    try:
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise DataError(f"{month!r} is not a month; write it as 2024-03.") from error
+    first, after = month_bounds(month)
     bar = universe.bar
     closed = now - (now - _EPOCH) % bar  # a bar that opens at or after this one's open is still forming
     since, until = window if window is not None else source.coverage(universe)
-    stop = min((first + timedelta(days=32)).replace(day=1), closed, until if until is not None else closed)
+    stop = min(after, closed, until if until is not None else closed)
     # Bars open on the grid, so the stretch may begin and end there; then a gap is a whole number of bars.
     begin, end = (moment.astimezone(UTC) + (_EPOCH - moment) % bar for moment in (max(first, since), stop))
     return (begin, end), closed.astimezone(UTC) - OVERLAP_BARS * bar

@@ -19,7 +19,9 @@ __all__ = ["AskPage", "Page", "RetrySettings", "Transient", "fetch_pages", "sile
 _TELL_EVERY_S = 5.0
 _MS = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MS = (datetime(3000, 1, 1, tzinfo=UTC) - _EPOCH) // _MS  # later ones are in another unit
+LAST_MS = (datetime(3000, 1, 1, tzinfo=UTC) - _EPOCH) // _MS  # later ones are in another unit
+CLOCKS_AGREE_WITHIN = timedelta(minutes=5)  # farther apart, a server's time is a cache's or this machine's is wrong
+_TELLING_ROWS = 10  # as many all on a coarser grid are bars of another length; fewer may be chance
 Floats = NDArray[np.float64]
 
 
@@ -72,10 +74,12 @@ def fetch_pages(
 ) -> pd.DataFrame:
     """Closed bars of `symbol` that open in [start, end): BAR_COLUMNS, sorted, each time once, whole or an error.
 
-    Every request moves the cursor by at least one bar or ends the walk, so there are never more requests (retries
-    aside) than bars fit in the range. A row that is not a bar makes the whole answer garbage, which is asked for again;
-    rows outside the window asked for are left out; of a repeated time the row that came last counts; bars that have not
-    closed by the server's time (the clock's, where the server does not say) are left out.
+    Every request moves the cursor by at least one bar, so there are never more requests (retries aside) than bars fit
+    in the range. A page that says it is complete and lacks closed bars at its end is gone on from: the next answer
+    brings them or confirms the hole. A row that is not a bar makes the whole answer garbage, which is asked for again,
+    and so do a server's time that is not the clock's, rows of the future, and bars of another length. Rows outside the
+    window asked for are left out; of a repeated time the row that came last counts; bars that have not closed by both
+    the clock and the server's time are left out. The range ends by the clock alone.
 
     Args:
         ask: makes one request.
@@ -85,7 +89,7 @@ def fetch_pages(
         start: first bar open wanted.
         end: end (exclusive) of the bar opens wanted.
         limit: most rows the venue gives in one answer.
-        clock: the present moment.
+        clock: the present moment; a server's time may differ from it by `CLOCKS_AGREE_WITHIN`.
         retry: see `RetrySettings`.
         sleep: waits that many seconds between tries.
         tell: is told about progress, at most about every 5 s, and about holes.
@@ -97,20 +101,21 @@ def fetch_pages(
     """
     step = bar // _MS
     cursor, stop = -(-_ms(start) // step) * step, _ms(end)
-    first, now = cursor, _whole_ms(clock.now())
+    first = cursor
     pages: list[Floats] = []
     told_at = monotonic()
-    while cursor < stop and cursor + step <= now:
+    while cursor < stop and cursor + step <= _whole_ms(clock.now()):
         until = min(cursor + limit * step, stop)
-        rows, page = _ask_window(ask, venue, symbol, bar, _moment(cursor), _moment(until), limit, retry, sleep)
-        now = _whole_ms(page.server_now or clock.now())
+        rows, exhausted, now = _ask_window(ask, venue, symbol, step, cursor, until, limit, clock, retry, sleep)
         _refuse_newest_only(rows, venue, symbol, cursor, step, limit, now)
         inside = rows[(rows[:, 0] >= cursor) & (rows[:, 0] < until)]
         pages.append(inside[inside[:, 0] + step <= now])
-        if page.exhausted:
+        closed = min(until, now // step * step)  # the window's bars that open before it have closed
+        reached = int(inside[:, 0].max()) + step if len(inside) else cursor
+        if exhausted and (reached >= closed or not len(inside)):
             cursor = until
         elif len(inside):
-            cursor = int(inside[:, 0].max()) + step
+            cursor = reached
         else:
             raise SourceError(
                 f"{venue} was asked for bars of {symbol} from {_text(cursor)}, sent {_span_text(rows)} and did not say "
@@ -130,20 +135,34 @@ def _ask_window(
     ask: AskPage,
     venue: str,
     symbol: str,
-    bar: timedelta,
-    since: datetime,
-    until: datetime,
+    step: int,
+    since: int,
+    until: int,
     limit: int,
+    clock: Clock,
     retry: RetrySettings,
     sleep: Callable[[float], None],
-) -> tuple[Floats, Page]:
-    """A page whose rows [R, 6] are bars; one that holds anything else is asked for again."""
+) -> tuple[Floats, bool, int]:
+    """A page's rows [R, 6], whether nothing more lies there, and the time (ms). What cannot be true is asked again."""
 
-    def one_try() -> tuple[Floats, Page]:
-        page = ask(since=since, until=until, limit=limit)
-        return _checked(page.rows, bar // _MS), page
+    def one_try() -> tuple[Floats, bool, int]:
+        page = ask(since=_moment(since), until=_moment(until), limit=limit)
+        here, there = clock.now(), page.server_now
+        if there is not None and abs(there - here) > CLOCKS_AGREE_WITHIN:
+            raise Transient(
+                f"it says it is {there:%Y-%m-%dT%H:%M:%SZ}, this machine says {here:%Y-%m-%dT%H:%M:%SZ}; "
+                "set the clock, or do not ask through a cache"
+            )
+        rows = _checked(page.rows, step)
+        # The server may tell its time less exactly than it serves: what opens a little later is the forming bar.
+        if there is not None and len(late := rows[rows[:, 0] > _whole_ms(there + CLOCKS_AGREE_WITHIN)]):
+            raise Transient(
+                f"{len(late)} of {len(rows)} rows from the future, such as {_text(int(late[0, 0]))} at "
+                f"{there:%Y-%m-%dT%H:%M:%SZ} by its own time"
+            )
+        return rows, page.exhausted, _whole_ms(here if there is None else min(here, there))
 
-    what = f"{venue}, asked for bars of {symbol} from {since:%Y-%m-%dT%H:%MZ},"
+    what = f"{venue}, asked for bars of {symbol} from {_text(since)},"
     return ask_patiently(one_try, what=what, retry=retry, sleep=sleep)
 
 
@@ -152,7 +171,7 @@ def _checked(rows: Sequence[Sequence[float]], step: int) -> Floats:
         return np.zeros((0, 6))
     try:
         table = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}") from error
     if table.ndim != 2 or table.shape[1] != 6:
         raise Transient(f"rows that are not six numbers each, such as {rows[0]!r}")
@@ -161,7 +180,7 @@ def _checked(rows: Sequence[Sequence[float]], step: int) -> Floats:
         body_top, body_bottom = np.maximum(table[:, 1], table[:, 4]), np.minimum(table[:, 1], table[:, 4])
         wrong = {
             "a value that is missing or not finite": ~np.isfinite(table).all(axis=1),
-            "a time off the grid": (opened % step != 0) | (opened < 0) | (opened > _LAST_MS),
+            "a time off the grid": (opened % step != 0) | (opened < 0) | (opened > LAST_MS),
             "a price that is not above zero": (prices <= 0).any(axis=1),
             "a low above or a high below the body": (table[:, 3] > body_bottom) | (table[:, 2] < body_top),
             "a volume below zero": volume < 0,
@@ -171,6 +190,9 @@ def _checked(rows: Sequence[Sequence[float]], step: int) -> Floats:
             raise Transient(
                 f"{int(bad.sum())} of {len(table)} rows with {what}, such as {list(rows[int(bad.argmax())])}"
             )
+    opens = np.unique(opened).astype(np.int64)
+    if len(opens) >= _TELLING_ROWS and (apart := int(np.gcd.reduce(np.diff(opens)))) > step:
+        raise Transient(f"bars {apart // 60_000} minutes apart where one every {step // 60_000} was asked for")
     return table
 
 
@@ -199,7 +221,7 @@ def _tell_holes(bars: pd.DataFrame, venue: str, symbol: str, step: int, tell: Ca
     if missing.any():
         longest = int(missing.argmax())
         tell(
-            f"{venue} {symbol}: the venue lacks {int(missing.sum())} bars in {int((missing > 0).sum())} holes, "
+            f"{venue} {symbol}: bars that the venue lacks: {int(missing.sum())}, holes: {int((missing > 0).sum())}, "
             f"the longest of {int(missing[longest])} from {_text(int(opens[longest]) + step)}"
         )
 

@@ -48,6 +48,12 @@ class RetrySettings(Settings):
     longest_wait_s: float = Field(30.0, ge=0, description="no wait of ours is longer; a venue's Retry-After may be")
     deadline_s: float = Field(180.0, gt=0, description="no try begins later than this after the first")
     timeout_s: float = Field(10.0, gt=0, description="silence after which one try is given up")
+    answer_s: float = Field(60.0, gt=0, description="time within which an answer must be there whole")
+
+    @property
+    def no_answer(self) -> str:
+        """Half a sentence for a try that ran into one of the two bounds."""
+        return f"silence for {self.timeout_s:g} s, or no whole answer within {self.answer_s:g} s"
 
 
 def ask_patiently(
@@ -144,9 +150,9 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 def _http_date(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text) if text else None
-    except ValueError:
+        return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
 def _short(said: str) -> str:

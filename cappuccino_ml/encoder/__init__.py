@@ -1,10 +1,13 @@
 """FT-Transformer encoders of market windows and their pre-training by masked feature modelling."""
 
+from cappuccino_ml.encoder.attribution import attention_rollout, importance, integrated_gradients
 from cappuccino_ml.encoder.checkpoint import EncoderConfig, LoadedEncoder, load_encoder, read_history, save_encoder
+from cappuccino_ml.encoder.epochs import PretrainingSettings
 from cappuccino_ml.encoder.masking import sample_masks
-from cappuccino_ml.encoder.pretraining import Epoch, Pretrained, PretrainingSettings, pretrain
+from cappuccino_ml.encoder.pretraining import Epoch, Pretrained, pretrain
+from cappuccino_ml.encoder.settings import BALANCED, LARGE, SMALL, EncoderSettings, Fusion, Tokenization
 from cappuccino_ml.encoder.skill import Skill
-from cappuccino_ml.encoder.transformer import BALANCED, LARGE, SMALL, EncoderSettings, FTTransformerEncoder
+from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
 
 __all__ = [
@@ -15,10 +18,15 @@ __all__ = [
     "EncoderSettings",
     "Epoch",
     "FTTransformerEncoder",
+    "Fusion",
     "LoadedEncoder",
     "Pretrained",
     "PretrainingSettings",
     "Skill",
+    "Tokenization",
+    "attention_rollout",
+    "importance",
+    "integrated_gradients",
     "load_encoder",
     "pretrain",
     "read_history",

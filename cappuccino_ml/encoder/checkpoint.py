@@ -18,9 +18,12 @@ from cappuccino_ml.core import (
     write_bytes,
     write_json,
 )
-from cappuccino_ml.encoder.pretraining import Epoch, Pretrained, PretrainingSettings, State
+from cappuccino_ml.encoder.epochs import PretrainingSettings
+from cappuccino_ml.encoder.pretraining import Epoch, Pretrained
+from cappuccino_ml.encoder.resume import State
+from cappuccino_ml.encoder.settings import EncoderSettings
 from cappuccino_ml.encoder.skill import Skill
-from cappuccino_ml.encoder.transformer import EncoderSettings, FTTransformerEncoder
+from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 from cappuccino_ml.features import FeatureSchema, Scaler
 
 BEST = "encoder.safetensors"

@@ -1,4 +1,4 @@
-"""Which entries of a window pre-training hides: single cells, the most recent lags, or whole series."""
+"""Which entries of a window pre-training hides: single cells, the most recent lags, or whole series; and books."""
 
 import torch
 from torch import Tensor
@@ -42,3 +42,12 @@ def sample_masks(
     recent = torch.arange(lookback) >= lookback - length  # (spans, lags)
     mask[spans] = recent[:, :, None, None] & draw(spans, 1, share * 2 * lookback / (lookback + 1))
     return mask
+
+
+def random_books(*, rows: int, tickers: int, generator: torch.Generator) -> Tensor:
+    """Entries of books that could be anybody's, uniform over cash and weights that sum to one: [rows, 1 + tickers].
+
+    Joint fusion is pre-trained beside them. They are never hidden and never a target: nobody could guess them.
+    """
+    draws = -torch.log1p(-torch.rand(rows, 1 + tickers, generator=generator))
+    return draws / draws.sum(1, keepdim=True)

@@ -1,16 +1,21 @@
 """Masked feature modelling: an encoder learns the market by filling in what was hidden from it."""
 
-import math
+import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from cappuccino_ml.core import CappuccinoError, DataError, Settings, derive_seed
-from cappuccino_ml.encoder.masked_model import MaskedFeatureModel, masked_losses
-from cappuccino_ml.encoder.masking import sample_masks
+from cappuccino_ml.core import Settings, code_version, derive_seed
+from cappuccino_ml.encoder.epochs import Batch, PretrainingSettings, parameter_groups, rate, train_epoch, validate
+from cappuccino_ml.encoder.masked_model import MaskedFeatureModel
+from cappuccino_ml.encoder.masking import random_books, sample_masks
+from cappuccino_ml.encoder.resume import Progress, State, load_progress, save_progress
+from cappuccino_ml.encoder.settings import EncoderSettings
 from cappuccino_ml.encoder.skill import (
     Predict,
     Skill,
@@ -20,29 +25,9 @@ from cappuccino_ml.encoder.skill import (
     predict_mean,
     ridge_rows,
 )
-from cappuccino_ml.encoder.transformer import EncoderSettings, FTTransformerEncoder
+from cappuccino_ml.encoder.split import Split, span_of, split_by_time
+from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 from cappuccino_ml.encoder.windows import windows
-from cappuccino_ml.features import WARM_UP_BARS
-
-State = dict[str, Tensor]
-
-_MAX_VALIDATION_WINDOWS = 2048  # evenly spaced beyond that: neighbouring windows share nearly all their bars
-_GAP_SHARE = 0.1  # of the windows: a short span cannot spare the whole memory of the indicators
-
-
-class PretrainingSettings(Settings):
-    """How an encoder is pre-trained."""
-
-    mask_share: float = Field(0.15, gt=0, le=0.5, description="expected share of hidden entries")
-    batch_size: int = Field(128, ge=1)
-    epochs: int = Field(30, ge=1, description="at most; the cosine schedule ends here")
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
-    weight_decay: float = Field(1e-5, ge=0, description="not on biases, norms and the tokenizer")
-    cls_weight: float = Field(0.5, ge=0, description="weight of the loss decoded from the encoding")
-    max_grad_norm: float = Field(1.0, gt=0)
-    validation_share: float = Field(0.15, gt=0, lt=1, description="of the windows, the latest ones")
-    patience: int = Field(5, ge=1, description="epochs without a better validation loss before training stops")
-    checkpoint_every: int = Field(10, ge=1, description="epochs between kept checkpoints")
 
 
 class Epoch(Settings):
@@ -72,15 +57,6 @@ class Pretrained:
     seed: int
 
 
-@dataclass(frozen=True)
-class Split:
-    """Window rows by time: training, then a gap, then validation."""
-
-    training: Tensor
-    validation: Tensor
-    gap: int
-
-
 def pretrain(
     *,
     market: Tensor,
@@ -90,10 +66,12 @@ def pretrain(
     settings: PretrainingSettings,
     seed: int,
     on_epoch: Callable[[Epoch], None] | None = None,
+    resume: Path | None = None,
 ) -> Pretrained:
     """Pre-train on rows first..last (both included); no other row is read, not even as the start of a window.
 
-    Training is on the device of `market`. On one CPU thread the same arguments give the same bytes.
+    Training is on the device of `market`. On one CPU thread the same arguments give the same bytes, whether or not the
+    run was killed and resumed on the way.
 
     Args:
         market: scaled features [T, N, F], float32; targets are standardised because the scaler standardised them.
@@ -102,87 +80,63 @@ def pretrain(
         encoder: shape of the encoder.
         settings: how to train it.
         seed: of weights, masks, order and dropout.
-        on_epoch: called after every epoch.
+        on_epoch: called after every new epoch.
+        resume: a folder that keeps the state after every epoch and is removed at the end; a state in it is gone on
+            with.
 
     Raises:
         DataError: rows outside the market, too few rows for one batch, or a value that is not finite.
-        CappuccinoError: the loss is not finite; names epoch and batch.
+        CheckpointError: `resume` holds another run, or was altered.
+        CappuccinoError: the loss is not finite (names epoch and batch), or memory ran out (says what to lower).
     """
-    bars = _span(market, first, last)
-    _, tickers, features = bars.shape
-    split = split_by_time(len(bars), lookback=encoder.lookback, settings=settings)
-
-    def masked(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        mask = sample_masks(
-            rows=len(rows),
-            lookback=encoder.lookback,
-            tickers=tickers,
-            features=features,
-            share=settings.mask_share,
-            generator=generator,
-        )
-        return windows(bars, rows.to(bars.device), encoder.lookback), mask.to(bars.device)
-
-    def generator(use: str) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(seed, "pretraining", use))
-
-    def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: whole batches only, so that every step weighs the same."""
-        order = torch.randperm(len(split.training), generator=generator)
-        for start in range(0, len(order) - settings.batch_size + 1, settings.batch_size):
-            yield masked(split.training[order[start : start + settings.batch_size]], generator)
-
-    held, held_mask = masked(split.validation, generator("validation"))
-    training = generator("order and masks")
-    history: list[Epoch] = []
-    checkpoints: dict[int, State] = {}
-    best: State = {}
-    best_epoch, best_loss = 0, math.inf
+    bars = span_of(market, first, last)
+    feed = _Feed(bars, encoder=encoder, settings=settings, seed=seed)
+    identity: dict[str, Any] = {
+        "rows": [first, last],
+        "bars": hashlib.sha256(bars.cpu().numpy().tobytes()).hexdigest(),
+        "seed": seed,
+        "encoder": encoder.model_dump(mode="json"),
+        "pretraining": settings.model_dump(mode="json"),
+        "code": code_version("encoder"),
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))
-        model = MaskedFeatureModel(encoder, tickers=tickers, features=features).to(bars.device)
-        optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
-        steps = settings.epochs * (len(split.training) // settings.batch_size)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for epoch in range(1, settings.epochs + 1):
-            train_loss = _train(model, batches(training), optimizer, schedule, settings, epoch)
-            tokens, encoding = _validate(model, held, held_mask, settings, epoch)
-            line = Epoch(
-                epoch=epoch,
-                train_loss=train_loss,
-                validation_loss=tokens + settings.cls_weight * encoding,
-                validation_loss_tokens=tokens,
-                validation_loss_encoding=encoding,
-                learning_rate=schedule.get_last_lr()[0],
-            )
+        model = MaskedFeatureModel(encoder, tickers=bars.shape[1], features=bars.shape[2]).to(bars.device)
+        progress = Progress(
+            model=model,
+            optimizer=torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate),
+            generator=feed.generator("order and masks"),
+            best={},
+            checkpoints={},
+            history=[],
+        )
+        if resume is not None:
+            load_progress(resume, progress, identity=identity)
+        history = [Epoch.model_validate(line) for line in progress.history]
+        while len(history) < settings.epochs and len(history) - _best(history) < settings.patience:
+            line = _one_epoch(progress, feed, settings, epoch=len(history) + 1)
             history.append(line)
-            if line.validation_loss < best_loss:
-                best_epoch, best_loss, best = epoch, line.validation_loss, _copy(model)
-            if epoch % settings.checkpoint_every == 0:
-                checkpoints[epoch] = _copy(model.encoder)
+            progress.history.append(line.model_dump(mode="json"))
+            if _best(history) == line.epoch:
+                progress.best = _copy(model)
+            if line.epoch % settings.checkpoint_every == 0:
+                progress.checkpoints[line.epoch] = _copy(model.encoder)
+            if resume is not None:
+                save_progress(resume, progress, identity=identity)
             if on_epoch is not None:
                 on_epoch(line)
-            if epoch - best_epoch >= settings.patience:
-                break
     final = _copy(model.encoder)
-    model.load_state_dict(best)
-    model.eval()
-    chosen = torch.linspace(0, len(split.training) - 1, ridge_rows(len(split.training), entries=held[0].numel()))
-    past, past_mask = masked(split.training[chosen.long()], generator("ridge"))
-    mean = bars[: int(split.training[-1]) + 1].mean(0)
-    predictors: dict[str, Predict] = {
-        "model": lambda seen, mask: model(seen, mask)[0],
-        "mean": predict_mean(mean),
-        "carry": carry_forward(mean),
-        "ridge": fit_ridge(windows=past, mask=past_mask),
-    }
+    model.load_state_dict(progress.best)
+    skill = _measure(model.eval(), feed, settings)
+    if resume is not None:
+        shutil.rmtree(resume, ignore_errors=True)
     return Pretrained(
         encoder=model.encoder,
         final=final,
-        checkpoints=checkpoints,
+        checkpoints=progress.checkpoints,
         history=history,
-        best_epoch=best_epoch,
-        skill=measure_skill(windows=held, mask=held_mask, predictors=predictors),
+        best_epoch=_best(history),
+        skill=skill,
         settings=settings,
         first=first,
         last=last,
@@ -190,98 +144,98 @@ def pretrain(
     )
 
 
-def split_by_time(bars: int, *, lookback: int, settings: PretrainingSettings) -> Split:
-    """Training windows, a gap, and the latest windows for validation; rows are counted from the span's first bar.
+class _Feed:
+    """Masked windows of one span: batches to learn from, and the fixed ones to be judged on."""
 
-    The gap keeps every validation window clear of training bars (lookback) and of the memory of the indicators (300
-    bars, but at most a tenth of a short span).
-
-    Raises:
-        DataError: fewer training windows than one batch.
-    """
-    count = bars - lookback + 1
-    gap = lookback + min(WARM_UP_BARS, int(count * _GAP_SHARE))
-    held = max(1, round(count * settings.validation_share))
-    training = count - held - gap
-    if training < settings.batch_size:
-        raise DataError(
-            f"{bars} bars leave {max(0, training)} training windows (lookback {lookback}, gap {gap}, "
-            f"validation {held}), fewer than one batch of {settings.batch_size}; "
-            "give a longer span or a smaller batch_size."
+    def __init__(self, bars: Tensor, *, encoder: EncoderSettings, settings: PretrainingSettings, seed: int) -> None:
+        self.bars, self._encoder, self._settings, self._seed = bars, encoder, settings, seed
+        self.split: Split = split_by_time(
+            len(bars),
+            lookback=encoder.lookback,
+            batch_size=settings.batch_size,
+            share=settings.validation_share,
+            most=settings.validation_windows,
         )
-    rows = torch.arange(lookback - 1, bars)
-    validation = rows[-held:]
-    if held > _MAX_VALIDATION_WINDOWS:
-        validation = validation[torch.linspace(0, held - 1, _MAX_VALIDATION_WINDOWS).long()]
-    return Split(training=rows[:training], validation=validation, gap=gap)
+        self.held = self.masked(self.split.validation, self.generator("validation"))
 
+    @property
+    def steps(self) -> int:
+        """Per epoch: whole batches only, so that every step weighs the same."""
+        return len(self.split.training) // self._settings.batch_size
 
-def _span(market: Tensor, first: int, last: int) -> Tensor:
-    if not 0 <= first <= last < len(market):
-        raise DataError(f"rows {first} to {last} are not within the {len(market)} rows of the market.")
-    bars = market[first : last + 1]
-    bad = ~torch.isfinite(bars)
-    if bad.any():
-        row, ticker, feature = bad.nonzero()[0].tolist()
-        raise DataError(
-            f"feature {feature} of ticker {ticker} is {float(bars[row, ticker, feature])} in row {first + row}, but "
-            "pre-training needs finite values; start after the warm-up."
+    def generator(self, use: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(self._seed, "pretraining", use))
+
+    def batches(self, generator: torch.Generator) -> Iterator[Batch]:
+        """One epoch."""
+        size = self._settings.batch_size
+        order = torch.randperm(len(self.split.training), generator=generator)
+        for step in range(self.steps):
+            yield self.masked(self.split.training[order[step * size : (step + 1) * size]], generator)
+
+    def masked(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        _, tickers, features = self.bars.shape
+        lookback, device = self._encoder.lookback, self.bars.device
+        mask = sample_masks(
+            rows=len(rows),
+            lookback=lookback,
+            tickers=tickers,
+            features=features,
+            share=self._settings.mask_share,
+            generator=generator,
         )
-    return bars
+        joint = self._encoder.fusion == "joint"
+        books = random_books(rows=len(rows), tickers=tickers, generator=generator).to(device) if joint else None
+        return Batch(windows(self.bars, rows.to(device), lookback), mask.to(device), books)
 
 
-def _train(
-    model: MaskedFeatureModel,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    settings: PretrainingSettings,
-    epoch: int,
-) -> float:
-    """One epoch of steps -> the mean loss."""
-    model.train()
-    losses: list[float] = []
-    for batch, mask in batches:
-        on_tokens, on_encoding = masked_losses(model, batch, mask)
-        loss = on_tokens + settings.cls_weight * on_encoding
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
-            raise CappuccinoError(
-                f"pre-training loss is {losses[-1]} (gradient norm {float(norm)}) in epoch {epoch}, "
-                f"batch {len(losses)}; lower learning_rate {settings.learning_rate} or check the features."
-            )
-        optimizer.step()
-        schedule.step()
-    return sum(losses) / len(losses)
+def _one_epoch(progress: Progress, feed: _Feed, settings: PretrainingSettings, *, epoch: int) -> Epoch:
+    model = progress.model
+    train_loss = train_epoch(
+        model,
+        feed.batches(progress.generator),
+        progress.optimizer,
+        settings,
+        epoch=epoch,
+        steps_per_epoch=feed.steps,
+    )
+    tokens, encoding = validate(model, feed.held, settings, epoch=epoch)
+    done, total = epoch * feed.steps, settings.epochs * feed.steps
+    return Epoch(
+        epoch=epoch,
+        train_loss=train_loss,
+        validation_loss=tokens + settings.cls_weight * encoding,
+        validation_loss_tokens=tokens,
+        validation_loss_encoding=encoding,
+        learning_rate=settings.learning_rate * rate(done, total=total, warm_up=settings.warm_up),
+    )
 
 
-@torch.no_grad()
-def _validate(
-    model: MaskedFeatureModel, held: Tensor, mask: Tensor, settings: PretrainingSettings, epoch: int
-) -> tuple[float, float]:
-    """Losses of the two decoders, each batch weighted by its windows."""
-    model.eval()
-    total = torch.zeros(2, dtype=torch.float64)
-    for rows in torch.split(torch.arange(len(held), device=held.device), settings.batch_size):
-        total += len(rows) * torch.stack(masked_losses(model, held[rows], mask[rows])).cpu()
-    if not torch.isfinite(total).all():
-        raise CappuccinoError(
-            f"validation loss is not finite after epoch {epoch}; lower learning_rate {settings.learning_rate}."
-        )
-    tokens, encoding = (total / len(held)).tolist()
-    return tokens, encoding
+def _measure(model: MaskedFeatureModel, feed: _Feed, settings: PretrainingSettings) -> Skill:
+    """Both decoders beside the baselines, on the validation windows."""
+    held, training = feed.held, feed.split.training
+    chosen = torch.linspace(0, len(training) - 1, ridge_rows(len(training), entries=held.windows[0].numel()))
+    past = feed.masked(training[chosen.long()], feed.generator("ridge"))
+    mean = feed.bars[: int(training[-1]) + 1].mean(0)
+    # A book says nothing about the market, so any fixed one will do: all in cash.
+    cash = None if held.entries is None else torch.eye(1, held.entries.shape[1], device=held.windows.device)
+
+    def decoder(which: int) -> Predict:
+        return lambda seen, mask: model(seen, mask, None if cash is None else cash.expand(len(seen), -1))[which]
+
+    predictors: dict[str, Predict] = {
+        "model": decoder(0),
+        "encoding": decoder(1),
+        "mean": predict_mean(mean),
+        "carry": carry_forward(mean),
+        "ridge": fit_ridge(windows=past.windows, mask=past.mask),
+    }
+    return measure_skill(windows=held.windows, mask=held.mask, predictors=predictors, chunk=settings.at_once)
 
 
-def _groups(model: MaskedFeatureModel, weight_decay: float) -> list[dict[str, object]]:
-    """As in the paper: no decay on biases, norms and the tokenizer (with its CLS token)."""
-    free = {name for name, _ in model.named_parameters() if "bias" in name or "norm" in name or "tokenizer" in name}
-    return [
-        {"params": [p for name, p in model.named_parameters() if name not in free], "weight_decay": weight_decay},
-        {"params": [p for name, p in model.named_parameters() if name in free], "weight_decay": 0.0},
-    ]
+def _best(history: list[Epoch]) -> int:
+    """The epoch with the lowest validation loss so far; 0 before the first."""
+    return min(history, key=lambda line: line.validation_loss).epoch if history else 0
 
 
 def _copy(module: nn.Module) -> State:

@@ -9,7 +9,6 @@ from cappuccino_ml.core import CappuccinoError, Settings
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # windows with hidden entries zeroed, mask -> estimate; all [B, L, N, F]
 
-_CHUNK = 512  # windows at a time, to bound memory
 _RIDGE_ROWS = 2560
 _RIDGE_NUMBERS = 4_000_000
 _RIDGE_PENALTIES = (0.003, 0.03, 0.3)  # per fitted row; the inputs have about unit variance
@@ -23,13 +22,15 @@ class Skill(Settings):
 
     rows: int  # validation windows
     hidden: int  # entries scored
-    r2: dict[str, float]  # "model", "mean", "carry", "ridge"
+    r2: dict[str, float]  # "model" (decoded from tokens), "encoding", "mean", "carry", "ridge"
     r2_by_feature: dict[str, tuple[float | None, ...]]  # the same, [F] in the order of the schema
 
 
 @torch.no_grad()
-def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predict]) -> Skill:
+def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predict], chunk: int = 512) -> Skill:
     """Score each predictor on the hidden entries of `windows` [B, L, N, F]; `mask`, same shape, True where hidden.
+
+    `chunk` windows are predicted at a time, to bound memory.
 
     Raises:
         CappuccinoError: nothing hidden ever moves.
@@ -38,7 +39,7 @@ def measure_skill(*, windows: Tensor, mask: Tensor, predictors: dict[str, Predic
     mean = torch.where(mask, windows, 0.0).sum((0, 1), dtype=torch.float64) / count
     spread = _hidden_squares(windows - mean, mask)
     errors = {name: torch.zeros_like(spread) for name in predictors}
-    for rows in torch.split(torch.arange(len(windows), device=windows.device), _CHUNK):
+    for rows in torch.split(torch.arange(len(windows), device=windows.device), chunk):
         seen = torch.where(mask[rows], 0.0, windows[rows])
         for name, predict in predictors.items():
             errors[name] += _hidden_squares(predict(seen, mask[rows]) - windows[rows], mask[rows])

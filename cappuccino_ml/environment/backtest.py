@@ -91,7 +91,7 @@ def backtests(
         raise ValueError(f"a lag of {lag} bars would fill orders before they are decided; give 0 or more")
     books, tickers, bars = len(acts), close.shape[1], last - first
     opens, closes, trades = torch.from_numpy(open_), torch.from_numpy(close), torch.from_numpy(tradable)
-    book = Book.fresh(capital=capital, books=books, tickers=tickers)
+    book = Book.fresh(capital=capital, books=books, tickers=tickers, remembers=guards.need_memory)
     equity = torch.full((bars + 1, books), capital, dtype=torch.float64)
     orders, weights, actions = (torch.empty(bars, books, tickers, dtype=torch.float64) for _ in range(3))
     turnover = torch.empty(bars, books, dtype=torch.float64)

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cappuccino_ml.core import Settings
+from cappuccino_ml.environment.portfolio import total
 
 
 class Reward(Settings):
@@ -17,6 +18,11 @@ class Reward(Settings):
     concentration_penalty: float = Field(
         0.0, ge=0, description="log-return charged per unit of the weights' sum of squares"
     )
+    drawdown_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="log-return charged per unit of log-return by which a bar deepens the episode's worst drawdown",
+    )
 
 
 def reward(
@@ -25,6 +31,7 @@ def reward(
     gain: Tensor,
     turnover: Tensor,
     weights: Tensor,
+    deepened: Tensor,
     benchmark: Tensor,
     settings: Reward,
 ) -> Tensor:
@@ -35,16 +42,25 @@ def reward(
         gain: what each ticker added to equity from close(t) to close(t + 1), net of its costs: [B, N], quote currency.
         turnover: traded notional over equity [B, N].
         weights: [B, N] at close(t + 1).
+        deepened: [B], log-return by which the worst drawdown became worse. The tickers that lost pay for it, by loss.
         benchmark: equal weight's log-return [B] over the same bar.
         settings: which terms count.
 
     Returns:
         [B, N], float64. Its sum over tickers is the log-return of equity, less benchmark and penalties.
     """
-    simple = gain / before.unsqueeze(-1)
-    total = simple.sum(-1, keepdim=True)
+    paid = gain / before.unsqueeze(-1)
+    simple = total(paid)
     # log(1 + x) / x, whose limit at 0 is 1, turns shares of the simple return into shares of the log-return.
-    paid = simple * torch.where(total.abs() < 1e-9, 1.0, torch.log1p(total) / total)
+    paid.mul_(torch.where(simple.abs() < 1e-9, 1.0, torch.log1p(simple) / simple).unsqueeze(-1))
+    if settings.drawdown_penalty:
+        lost = (-paid).clamp_(min=0)
+        charge = settings.drawdown_penalty * deepened / total(lost).clamp_(min=1e-300)
+        paid.sub_(lost.mul_(charge.unsqueeze(-1)))
     if settings.benchmark == "equal_weight":
-        paid = paid - benchmark.unsqueeze(-1) / paid.shape[-1]
-    return paid - settings.turnover_penalty * turnover - settings.concentration_penalty * weights.square()
+        paid.sub_(benchmark.unsqueeze(-1) / paid.shape[-1])
+    if settings.turnover_penalty:
+        paid.sub_(settings.turnover_penalty * turnover)
+    if settings.concentration_penalty:
+        paid.sub_(settings.concentration_penalty * weights.square())
+    return paid

@@ -3,6 +3,7 @@
 The market does not care what we hold: an observation is a row index and 1 + N portfolio entries, never a window.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from cappuccino_ml.core import CappuccinoError, Settings
+from cappuccino_ml.environment.bar import Bar, play
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
-from cappuccino_ml.environment.portfolio import Book, decide, settle
-from cappuccino_ml.environment.reward import Reward, reward
+from cappuccino_ml.environment.portfolio import Book, total
+from cappuccino_ml.environment.reward import Reward
 
-_CAPITAL = 100_000.0  # quote currency; policies see weights only, so it matters to the lot rules alone
-_RUIN = 0.05  # share of the starting equity below which an episode terminates
+CAPITAL = 100_000.0  # quote currency; policies see weights only, so it matters to the lot rules alone
+RUIN = 0.05  # share of the starting equity below which an episode terminates
 
 
 class Layout(Settings):
@@ -98,15 +100,19 @@ class VectorEnv:
         self.layout, self.guards, self.costs, self.reward = layout, guards, costs, reward
         self.first, self.last = first, last
         self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
-        self._tradable = torch.from_numpy(tradable)
+        self._tradable = torch.from_numpy(tradable).double()
         self._equal_weight = torch.log((self._close[1:] / self._close[:-1]).mean(-1))  # [T - 1], of bar t + 1
+        self.reset(seed=seed)
+
+    def reset(self, *, seed: int) -> None:
+        """Forget everything: new start rows and new accounts, as if just made with `seed`."""
         self._random = torch.Generator().manual_seed(seed)
-        groups = layout.timestamps
+        groups = self.layout.timestamps
         self.t = torch.zeros(groups, dtype=torch.long)
-        rollouts = layout.episode_bars // layout.steps
         # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
-        self._rollouts_left = torch.arange(groups) % rollouts
-        self.book = Book.fresh(capital=_CAPITAL, books=layout.books, tickers=close.shape[1])
+        self._rollouts_left = torch.arange(groups) % (self.layout.episode_bars // self.layout.steps)
+        books, tickers = self.layout.books, self._close.shape[1]
+        self.book = Book.fresh(capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory)
         self._restart(torch.ones(groups, dtype=torch.bool))
 
     def begin_rollout(self) -> Tensor:
@@ -127,31 +133,27 @@ class VectorEnv:
         Raises:
             CappuccinoError: an action is NaN or infinite.
         """
-        if not torch.isfinite(action).all():
-            raise CappuccinoError("an action is NaN or infinite; the policy has diverged, lower learning_rate")
-        close, after_close = self._per_book(self._close[self.t]), self._per_book(self._close[self.t + 1])
-        opening = self._per_book(self._open[self.t + 1])
-        before, held = self.book.equity(close), self.book.units
-        orders = decide(self.book, action, close, guards=self.guards, costs=self.costs)
-        filled = settle(self.book, orders, opening, self._per_book(self._tradable[self.t + 1]), costs=self.costs)
-        after = self.book.mark(after_close, self.guards)
-        notional = filled * opening
-        paid_out = torch.where(filled > 0, notional * self.costs.buy_factor, notional * self.costs.sell_factor)
-        turnover = notional.abs() / before.unsqueeze(-1)
-        paid = reward(
-            before=before,
-            gain=self.book.units * after_close - held * close - paid_out,
-            turnover=turnover,
-            weights=self.book.units * after_close / after.unsqueeze(-1),
-            benchmark=self._per_book(self._equal_weight[self.t]),
-            settings=self.reward,
+        require_finite(action)
+        outcome = play(
+            self.book,
+            action,
+            Bar(
+                close=self._per_book(self._close[self.t]),
+                opening=self._per_book(self._open[self.t + 1]),
+                tradable=self._per_book(self._tradable[self.t + 1]),
+                after_close=self._per_book(self._close[self.t + 1]),
+                benchmark=self._equal_weight[self.t].repeat_interleave(self.layout.environments),
+            ),
+            guards=self.guards,
+            costs=self.costs,
+            terms=self.reward,
         )
         self.t = self.t + 1
         # A halted book would look like any other in cash, yet never obey again: its episode is over.
-        terminated = self.book.halted | (after < _RUIN * _CAPITAL)
+        terminated = self.book.halted | (outcome.equity < RUIN * CAPITAL)
         if terminated.any():
             self._fresh(terminated)
-        return Step(reward=paid, terminated=terminated, turnover=turnover)
+        return Step(reward=outcome.reward, terminated=terminated, turnover=outcome.turnover)
 
     def market_volatility(self) -> float:
         """Standard deviation of equal weight's log-return per bar over this environment's own rows."""
@@ -163,21 +165,24 @@ class VectorEnv:
         It looks ahead, so it is for variance reduction in training only: nothing a policy does can change it.
         """
         returns = self._close[rows[1:]] / self._close[rows[:-1]] - 1.0
-        total = torch.zeros_like(returns)
+        earned = torch.zeros_like(returns)
         ahead = torch.zeros_like(returns[0])
         for step in range(len(returns) - 1, -1, -1):
             ahead = returns[step] + discount * ahead
-            total[step] = ahead
-        return total.float()
+            earned[step] = ahead
+        return earned.float()
 
     def _per_book(self, per_group: Tensor) -> Tensor:
-        return per_group.repeat_interleave(self.layout.environments, dim=0)
+        """[G, N] -> [B, N], in the memory layout of a book's units."""
+        groups, tickers = per_group.shape
+        environments = self.layout.environments
+        return per_group.t().unsqueeze(-1).expand(tickers, groups, environments).reshape(tickers, -1).t()
 
     def _restart(self, groups: Tensor) -> None:
         span = self.last - self.first - self.layout.episode_bars + 1
         starts = self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
         self.t = torch.where(groups, starts, self.t)
-        self._fresh(self._per_book(groups))
+        self._fresh(groups.repeat_interleave(self.layout.environments))
 
     def _fresh(self, books: Tensor) -> None:
         """New accounts at the books' current rows: every second one in cash, the others with random weights.
@@ -187,15 +192,19 @@ class VectorEnv:
         tickers = self.book.units.shape[1]
         share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64)
         invested = torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
-        share = share / share.sum(-1, keepdim=True) * invested
-        share = share.clamp(max=self.guards.max_weight) * (1 - self.guards.min_cash)
+        share = torch.empty_like(self.book.units).copy_(share)
+        share = (share / total(share).unsqueeze(-1) * invested).clamp_(max=self.guards.max_weight)
+        share.mul_(1 - self.guards.min_cash)
         share[::2] = 0.0
-        close = self._per_book(self._close[self.t])
-        capital = torch.full((len(books),), _CAPITAL, dtype=torch.float64)
-        one = books.unsqueeze(-1)
-        self.book = Book(
-            cash=torch.where(books, capital * (1 - share.sum(-1)), self.book.cash),
-            units=torch.where(one, share * _CAPITAL / close, self.book.units),
-            peak=torch.where(books, capital, self.book.peak),
-            halted=self.book.halted & ~books,
-        )
+        self.book.reopen(books, capital=CAPITAL, share=share, close=self._per_book(self._close[self.t]))
+
+
+def require_finite(action: Tensor) -> None:
+    """Refuse NaN and infinite actions before they touch a book.
+
+    Raises:
+        CappuccinoError: there is one.
+    """
+    # The largest and the smallest say it all, NaN included, and cost a tenth of looking at each.
+    if not math.isfinite(float(action.amax())) or not math.isfinite(float(action.amin())):
+        raise CappuccinoError("an action is NaN or infinite; the policy has diverged, lower learning_rate")

@@ -5,6 +5,7 @@ from cappuccino_ml.features.findings import FeatureFinding
 from cappuccino_ml.features.frame import frame_columns
 from cappuccino_ml.features.indicators import raw_indicators
 from cappuccino_ml.features.market import MarketTable
+from cappuccino_ml.features.rates import missing_rates, outlier_rates
 from cappuccino_ml.features.recursive import RecursiveFeatures
 from cappuccino_ml.features.scaler import Scaler
 from cappuccino_ml.features.schema import FEATURES, FEATURES_VERSION, WARM_UP_BARS, FeatureSchema
@@ -25,6 +26,8 @@ __all__ = [
     "check_scaler",
     "frame_columns",
     "latest_features",
+    "missing_rates",
+    "outlier_rates",
     "raw_indicators",
     "stationary",
 ]

@@ -17,6 +17,7 @@ from cappuccino_ml.features.findings import (
     same_past,
     stuck,
 )
+from cappuccino_ml.features.rates import missing_rates, outlier_rates
 from cappuccino_ml.features.recursive import RecursiveFeatures
 from cappuccino_ml.features.scaler import Scaler
 from cappuccino_ml.features.schema import FEATURES, WARM_UP_BARS, FeatureSchema
@@ -26,7 +27,6 @@ _CUTS = (0.25, 0.5, 0.75)  # shares of the history at which the future is delete
 _CAUSALITY_BARS = 20_000  # the newest bars that are replayed; older ones cost one pass
 _RECURSIVE_BARS = 2_000  # the newest bars that are computed one by one too
 _TRAINING_SHARE = 0.6  # of the rows after the warm-up, for the check of the scaler
-_OUTLIER_SPREADS = 10.0
 
 Floats = NDArray[np.float64]
 FitScaler = Callable[..., Scaler]
@@ -58,6 +58,11 @@ class FeatureReport(Settings):
         """Whether nothing was found."""
         return not self.findings
 
+    @property
+    def too_short(self) -> bool:
+        """Whether all that was found is that there are too few bars to judge: no one's fault, time will mend it."""
+        return {found.kind for found in self.findings} == {"too_short"}
+
 
 def check_features(
     panel: BarPanel,
@@ -78,8 +83,7 @@ def check_features(
     """
     features = compute(panel)
     rows = len(panel)
-    share = (~np.isfinite(features)).mean(axis=(0, 1)) if rows else np.ones(len(FEATURES))
-    missing = dict(zip(FEATURES, share.tolist(), strict=True))
+    missing = missing_rates(features)
     findings = [] if stored is None else _same_schema(panel, stored)
     if rows < WARM_UP_BARS + 2:
         message = f"{rows} bars are too few to check features, {WARM_UP_BARS + 2} are needed; widen the window."
@@ -116,7 +120,7 @@ def check_features(
         rows=rows,
         findings=tuple(findings),
         missing=missing,
-        outliers=_outlier_rates(features[WARM_UP_BARS:]),
+        outliers=outlier_rates(features[WARM_UP_BARS:]),
         causality_rows=len(window),
         recursive_rows=len(recent),
         scaler_rows=scaler_rows,
@@ -169,16 +173,3 @@ def _same_schema(panel: BarPanel, stored: FeatureSchema) -> list[FeatureFinding]
     except SchemaMismatch as error:
         return [finding("other_schema", str(error))]
     return []
-
-
-def _outlier_rates(features: Floats) -> dict[str, float]:
-    finite_values = np.isfinite(features).sum(axis=(0, 1))
-    outliers = np.zeros(len(FEATURES))
-    for ticker, feature in np.ndindex(features.shape[1:]):
-        values = features[:, ticker, feature]
-        values = values[np.isfinite(values)]
-        if len(values):
-            low, median, high = np.percentile(values, [25, 50, 75])
-            spread = (high - low) / 1.349 if high > low else values.std()
-            outliers[feature] += (np.abs(values - median) > _OUTLIER_SPREADS * spread).sum()
-    return dict(zip(FEATURES, (outliers / np.maximum(1, finite_values)).tolist(), strict=True))

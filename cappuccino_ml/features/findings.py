@@ -61,9 +61,11 @@ def finite(panel: BarPanel, features: Floats) -> list[FeatureFinding]:
 
 
 def alive(panel: BarPanel, features: Floats) -> list[FeatureFinding]:
-    """Columns that never move after the warm-up."""
+    """Columns that never move in the rows after the warm-up, once there are as many again: breakouts are rare."""
     used = features[WARM_UP_BARS:]
-    findings = []
+    findings: list[FeatureFinding] = []
+    if len(used) < WARM_UP_BARS:
+        return findings
     for ticker, feature in np.argwhere((used == used[:1]).all(axis=0)):
         message = f"is {used[0, ticker, feature]:g} in all {len(used)} bars after the warm-up."
         findings.append(finding("dead", message, panel.universe.tickers[ticker], FEATURES[feature]))

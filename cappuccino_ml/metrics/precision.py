@@ -29,6 +29,19 @@ def sharpe_standard_error(returns: ArrayLike, bars_per_year: float) -> float:
     return math.sqrt(factor / values.size * bars_per_year)
 
 
+def probabilistic_sharpe(returns: ArrayLike, bars_per_year: float, *, against_sharpe: float = 0.0) -> float:
+    """Probability that the true Sharpe is above `against_sharpe` (annual), for independent bars.
+
+    Bailey and Lopez de Prado (2012), with skew and kurtosis. 0.0 for a flat series against anything from zero up.
+    """
+    values = require_returns(returns)
+    sharpe, factor = _variance_factor(values)
+    gap = sharpe - against_sharpe / math.sqrt(bars_per_year)
+    if is_flat(values) and gap <= 0.0:
+        return 0.0
+    return NormalDist().cdf(gap * math.sqrt((values.size - 1) / factor))
+
+
 def minimum_track_record_length(
     returns: ArrayLike, bars_per_year: float, *, against_sharpe: float = 0.0, alpha: float = 0.05
 ) -> float | None:

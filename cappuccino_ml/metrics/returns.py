@@ -129,9 +129,9 @@ def turnover_per_day(turnover: ArrayLike, bars_per_year: float) -> float:
     return float(_finite(turnover, dimensions=1, what="turnover").mean() * bars_per_year / _DAYS_PER_YEAR)
 
 
-def saturated_share(actions: ArrayLike, limit: float = 0.99) -> float:
-    """Share of the actions [K, N] at the edge of [-1, 1]: a policy that only knows "all" and "nothing" is near 1."""
-    return float(np.mean(np.abs(_finite(actions, dimensions=2, what="actions")) >= limit))
+def saturated_share(actions: ArrayLike, limit: float = 0.99) -> Floats:
+    """Share of each bar's actions [K, N] at the edge of [-1, 1] -> [K]; near 1 is "all or nothing"."""
+    return np.asarray(np.mean(np.abs(_finite(actions, dimensions=2, what="actions")) >= limit, axis=1))
 
 
 def _finite(values: ArrayLike, *, dimensions: int, what: str) -> Floats:

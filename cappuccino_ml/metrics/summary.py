@@ -35,14 +35,15 @@ def summary(
     benchmark: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     turnover: ArrayLike | None = None,
-    actions: ArrayLike | None = None,
+    saturation: ArrayLike | None = None,
 ) -> Performance:
     """All measures of one policy.
 
     Args:
         returns: simple net return per bar [K].
         benchmark: synchronous returns [K], usually equal weight's; alpha, beta and information ratio refer to it.
-        weights: [K, N], turnover: [K], actions: [K, N], as a `Backtest` holds them.
+        weights: [K, N] and turnover: [K], as a `Backtest` holds them.
+        saturation: [K], the `saturated_share` of its actions.
 
     Raises:
         ValueError: a value is not finite or shapes do not match.
@@ -69,5 +70,5 @@ def summary(
         correlation=correlation,
         exposure=None if weights is None else measure.exposure(weights),
         turnover_per_day=None if turnover is None else measure.turnover_per_day(turnover, bars_per_year),
-        saturated_share=None if actions is None else measure.saturated_share(actions),
+        saturated_share=None if saturation is None else float(measure.require_returns(saturation).mean()),
     )

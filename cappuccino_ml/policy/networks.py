@@ -1,4 +1,4 @@
-"""Actor and critic with late fusion: encode the market once per moment, then add what each book holds."""
+"""Actor and critic: the market is encoded once per moment (late fusion), or once per book beside it (joint)."""
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,33 @@ class Head(nn.Module):
         return self.out(torch.relu(self.hidden(x)))  # type: ignore[no-any-return]
 
 
+class JointHead(nn.Module):
+    """Joint fusion: the book's entries are tokens beside the market's, so every book needs an encoding of its own.
+
+    The "encoding" it is given is the flattened window. The encoder belongs to `ActorCritic` and is only borrowed here.
+    """
+
+    def __init__(self, encoder: FTTransformerEncoder, *, net_dimension: int, outputs: int, gain: float) -> None:
+        super().__init__()
+        self._borrowed = (encoder,)  # in a tuple, or its weights would be listed, and stored, twice
+        self.project = nn.Identity()
+        self.widen = nn.Linear(encoder.encoding_dim, net_dimension)
+        self.hidden = nn.Linear(net_dimension, net_dimension)
+        self.out = nn.Linear(net_dimension, outputs)
+        nn.init.orthogonal_(self.hidden.weight, 2**0.5)
+        nn.init.orthogonal_(self.out.weight, gain)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, market: Tensor, entries: Tensor) -> Tensor:
+        """Flattened windows [U, L * N * F] with entries [U, E, 1 + N] -> [U, E, outputs]."""
+        (encoder,) = self._borrowed
+        tokenizer, books = encoder.tokenizer, entries.shape[1]
+        window = market.view(-1, tokenizer.lookback, tokenizer.tickers, tokenizer.features)
+        encoding = encoder(window.repeat_interleave(books, 0), entries.flatten(0, 1))
+        x = torch.relu(self.hidden(torch.relu(self.widen(encoding))))
+        return self.out(x).unflatten(0, (-1, books))  # type: ignore[no-any-return]
+
+
 class ActorCritic(nn.Module):
     """Gaussian actor and critic for one arm. U moments, E books at each, N tickers."""
 
@@ -56,11 +83,17 @@ class ActorCritic(nn.Module):
 
         self.actor_encoder = make_encoder()
         self.critic_encoder = self.actor_encoder if settings.share_encoder else make_encoder()
-        width = {"tickers": tickers, "net_dimension": settings.net_dimension}
-        dims = self.actor_encoder.encoding_dim
+        self._joint = settings.encoder is not None and settings.encoder.fusion == "joint"
+
+        def make_head(encoder: FTTransformerEncoder | FlatEncoder, *, gain: float) -> Head | JointHead:
+            width = {"outputs": tickers, "net_dimension": settings.net_dimension}
+            if self._joint and isinstance(encoder, FTTransformerEncoder):
+                return JointHead(encoder, gain=gain, **width)
+            return Head(encoding_dim=encoder.encoding_dim, tickers=tickers, gain=gain, **width)
+
         # A gain of 0.01 starts every policy at "hold": its mean action is near zero.
-        self.actor = Head(encoding_dim=dims, outputs=tickers, gain=0.01, **width)
-        self.critic = Head(encoding_dim=dims, outputs=tickers, gain=1.0, **width)
+        self.actor = make_head(self.actor_encoder, gain=0.01)
+        self.critic = make_head(self.critic_encoder, gain=1.0)
         self.log_std = nn.Parameter(torch.full((tickers,), settings.initial_log_std))
         if settings.freeze_encoder:
             for parameter in self.encoder_parameters():
@@ -72,8 +105,13 @@ class ActorCritic(nn.Module):
         return list(seen)
 
     def encode(self, market: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodings of `rows` [U] of `market` [T, N, F] for actor and critic: 2 x [U, encoding_dim]."""
+        """Encodings of `rows` [U] of `market` [T, N, F] for actor and critic: 2 x [U, encoding_dim].
+
+        In joint fusion 2 x the flattened windows [U, L * N * F], which the heads encode together with each book.
+        """
         window = windows(market, rows, self.settings.lookback)
+        if self._joint:
+            return window.flatten(1), window.flatten(1)
         actor = self.actor_encoder(window)
         return actor, actor if self.settings.share_encoder else self.critic_encoder(window)
 

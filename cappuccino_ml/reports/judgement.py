@@ -6,7 +6,7 @@ from cappuccino_ml.reports.sections import finalist_label, pictures_of
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.words import NOTHING, day, interval, plain, policy_name, share, signed, whole
 from cappuccino_ml.trading.report import MAX_GAP_BPS_PER_TURNOVER, MIN_FILLS
-from cappuccino_ml.verdict import Clause
+from cappuccino_ml.verdict import Clause, Overfitting, Row
 
 _TONES: dict[str, Tone] = {
     "win": "good",
@@ -53,12 +53,34 @@ def baselines(findings: Findings) -> Section:
                 f"{day(validation.reading.last)}. Sharpe: a year. Drawdown, invested, turnover: share of equity.",
             ),
             Table(
+                ["beside equal weight", "alpha", "beta", "information", "saturated", "bars needed", "capacity"],
+                [_beside(findings, row) for row in ordered],
+                strong=strong,
+                caption="alpha: a year, on equal weight's returns; information: Sharpe of the difference to them. "
+                "saturated: share of actions at their limit. bars needed: for this Sharpe to be above 0 at 95%. "
+                "capacity: equity at which 95% of its bars stay within 1% of the venue's volume, prices as they were.",
+            ),
+            Table(
                 ["the candidate under stress", "Sharpe a year"],
                 [[name, signed(value)] for name, value in validation.stress.items()],
             ),
             *pictures_of(findings, "equity", "intervals"),
         ],
     )
+
+
+def _beside(findings: Findings, row: Row) -> list[str]:
+    found = row.performance
+    bars = found.minimum_track_record_bars
+    return [
+        finalist_label(findings, row.name),
+        share(found.alpha),
+        plain(found.beta),
+        signed(found.information_ratio),
+        share(found.saturated_share, sign=False),
+        NOTHING if bars is None else whole(round(bars)),
+        NOTHING if row.capacity is None else whole(round(row.capacity)),
+    ]
 
 
 def verdict(findings: Findings) -> Section:
@@ -71,13 +93,17 @@ def verdict(findings: Findings) -> Section:
             ["clause", "what", "value", "limit", "passed", "margin"],
             [_clause(clause) for clause in judged.clauses],
             left=frozenset({0, 1, 4, 5}),
-            caption="A win needs clauses b, c and d. " + _missing(judged.clauses_missing),
+            caption="A win needs all of them. Clause a is the study's trials on the development folds (StepM, net "
+            "returns above equal weight at the same exposure); b, c and d are this candidate on the holdout.",
         ),
+        Text(superior(findings)),
+        *_luck(findings.validation.overfitting),
         Text(f"What this holdout could show: {judged.power.sentence}"),
         Text(freshness(findings)),
         Text(
             f"{whole(reading.trials)} trials of this study completed; {whole(reading.trials_so_far)} over all studies "
-            "that have read a holdout of these bars. The verdict makes no correction for their number.",
+            "that have read a holdout of these bars. Clause a corrects for the first number, the deflated Sharpe for "
+            "the second.",
             "quiet",
         ),
     ]
@@ -99,10 +125,42 @@ def headline(findings: Findings) -> str:
     name = finalist_label(findings, validation.candidate)
     rival = policy_name(validation.verdict.incumbent)
     if validation.verdict.outcome == "win":
-        return f"{name} beats {rival} on this holdout, net of costs, by clauses b, c and d (a is not evaluated yet)."
+        return f"{name} beats {rival} on this holdout, net of costs, by every clause of the gate."
     if validation.verdict.outcome == "reject":
         return f"{name} is not to trade."
     return f"{name} is neither shown to be better than {rival} nor bad enough to reject."
+
+
+def superior(findings: Findings) -> str:
+    """How many trials the study showed to be better than equal weight, all of them considered."""
+    found = findings.validation.superior
+    if found.obstacle:
+        return f"Clause a could not be tested: {found.obstacle}."
+    return (
+        f"Superior to equal weight at a family-wise {share(found.alpha, sign=False)}: {len(found.superior)} of "
+        f"{len(found.trials)} completed trials, over {whole(found.bars)} development bars in blocks of {found.block}."
+    )
+
+
+def _luck(found: Overfitting) -> list[Block]:
+    """Deflated Sharpe and PBO: reported, no clauses."""
+    rows = [
+        ("the candidate on the folds, Sharpe a year", signed(found.best_sharpe)),
+        (f"expected best of {whole(found.trials_counted)} trials without skill", signed(found.expected_best_sharpe)),
+        ("deflated Sharpe: confidence that its true Sharpe is above that", share(found.deflated_sharpe, sign=False)),
+    ]
+    if found.selection is not None:
+        chosen = found.selection
+        half = f"over {whole(chosen.partitions)} halves"
+        rows += [
+            (
+                f"PBO: the best of one half is in the lower half of the other, {half}",
+                share(chosen.pbo, sign=False),
+            ),
+            (f"it loses money there, {half}", share(chosen.loss_share, sign=False)),
+        ]
+    note = "Reported beside the gate, no clauses of it: a study in which every trial is good looks overfitted to them."
+    return [Table(["was it luck?", "value"], [list(row) for row in rows], caption=note)]
 
 
 def freshness(findings: Findings) -> str:
@@ -198,15 +256,8 @@ def where_to_look(findings: Findings) -> Section:
 
 
 def _clause(clause: Clause) -> list[str]:
-    passed = {None: "not evaluated", True: "yes", False: "NO"}[clause.passed]
     # The margin's brackets repeat value and limit, which have columns of their own here.
-    margin = clause.margin.split(" (")[0].removeprefix("not evaluated: ")
-    limit = NOTHING if clause.limit is None else f"{'<=' if clause.name == 'd' else '>'} {plain(clause.limit, 3)}"
+    margin = clause.margin.split(" (")[0]
+    limit = NOTHING if clause.limit is None else f"{'<=' if clause.name in 'ad' else '>'} {plain(clause.limit, 3)}"
+    passed = "yes" if clause.passed else "NO"
     return [clause.name, clause.description, plain(clause.value, 3), limit, passed, margin]
-
-
-def _missing(names: tuple[str, ...]) -> str:
-    if not names:
-        return "All clauses were evaluated."
-    listed = ", ".join(names)
-    return f"Clause {listed} is not evaluated yet and does not block: no one has checked it."

@@ -52,10 +52,11 @@ def coverage(*, frame: pd.DataFrame, universe: Universe, label: str, path: Path)
 
 
 def feature_distributions(*, market: MarketTable, label: str, path: Path) -> Path:
-    """Percentiles of every feature per ticker, before scaling, warm-up rows left out."""
+    """Percentiles of every feature per ticker, before scaling, warm-up rows left out: at first there are no others."""
     schema = market.schema
     live = market.features[market.warm_up :]  # (rows, tickers, features)
-    low, lower, middle, upper, high = np.nanpercentile(live, _BANDS, axis=0)  # each (tickers, features)
+    shape = (len(_BANDS), len(schema.tickers), len(schema.features))
+    low, lower, middle, upper, high = np.percentile(live, _BANDS, axis=0) if len(live) else np.full(shape, np.nan)
     columns = 5
     rows = -(-len(schema.features) // columns)
     title = f"Features before scaling: {len(live):,} rows, median, middle half and 1st to 99th percentile"

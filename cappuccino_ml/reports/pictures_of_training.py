@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 from cappuccino_ml.encoder import Epoch
 from cappuccino_ml.encoder.skill import Skill
 from cappuccino_ml.policy import Iteration
-from cappuccino_ml.reports.style import ARMS, BLUE, FAINT, GREEN, INK, ORANGE, PALETTE, PINK, canvas, whole_numbers
+from cappuccino_ml.reports.style import ARMS, BLUE, FAINT, GREEN, INK, ORANGE, PALETTE, PINK, SKY, canvas, whole_numbers
 from cappuccino_ml.study import StudyResult
 
-PREDICTORS = {"model": "encoder", "ridge": "ridge regression", "carry": "last value", "mean": "training mean"}
-_PREDICTOR_COLOURS = {"model": BLUE, "ridge": ORANGE, "carry": GREEN, "mean": PINK}
+PREDICTORS = {
+    "model": "encoder",
+    "encoding": "its encoding alone",
+    "ridge": "ridge regression",
+    "carry": "last value",
+    "mean": "training mean",
+}
+_PREDICTOR_COLOURS = {"model": BLUE, "encoding": SKY, "ridge": ORANGE, "carry": GREEN, "mean": PINK}
 
 
 def pretraining(*, histories: Mapping[str, list[Epoch]], skills: Mapping[str, Skill], label: str, path: Path) -> Path:
@@ -41,7 +47,7 @@ def pretraining(*, histories: Mapping[str, list[Epoch]], skills: Mapping[str, Sk
         skill.set_title("R2 on validation windows (1 is perfect)")
         skill.axhline(0, color=INK, lw=0.8)
         skill.margins(y=0.12)
-        skill.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), columnspacing=1.0, handlelength=1.0)
+        skill.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.08), columnspacing=1.0, handlelength=1.0)
         skill.grid(visible=False, axis="x")
     return path
 

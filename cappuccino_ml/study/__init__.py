@@ -1,5 +1,6 @@
 """Splits, frozen data sets, pre-trained encoders per fold, and the A/B study."""
 
+from cappuccino_ml.study.combinatorial import CombinatorialSplit, assemble_paths, combinatorial_splits
 from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
 from cappuccino_ml.study.encoders import (
     DEPLOYMENT,
@@ -10,6 +11,7 @@ from cappuccino_ml.study.encoders import (
     where_it_looks,
 )
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
+from cappuccino_ml.study.paths import TrialPaths, read_paths
 from cappuccino_ml.study.refit import refit_jobs
 from cappuccino_ml.study.runner import (
     StudyResult,
@@ -26,6 +28,7 @@ from cappuccino_ml.study.workers import run_jobs
 
 __all__ = [
     "DEPLOYMENT",
+    "CombinatorialSplit",
     "Dataset",
     "DatasetConfig",
     "EncoderJob",
@@ -39,8 +42,11 @@ __all__ = [
     "Splits",
     "StudyResult",
     "StudySettings",
+    "TrialPaths",
     "TrialResult",
     "allocation",
+    "assemble_paths",
+    "combinatorial_splits",
     "encoder_jobs",
     "finalist_job",
     "fit",
@@ -51,6 +57,7 @@ __all__ = [
     "make_splits",
     "measure",
     "read_learning_curve",
+    "read_paths",
     "read_returns",
     "refit_jobs",
     "run_jobs",

@@ -12,6 +12,7 @@ from cappuccino_ml.encoder import (
     EncoderSettings,
     LoadedEncoder,
     PretrainingSettings,
+    attention_rollout,
     load_encoder,
     pretrain,
     save_encoder,
@@ -78,7 +79,7 @@ def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str
 
 
 def fit_encoder(job: EncoderJob) -> LoadedEncoder:
-    """Pre-train and store, or read what is stored already."""
+    """Pre-train and store, go on where a killed run stopped, or read what is stored already."""
     if not is_done(job.folder):
         dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
         market = dataset.market
@@ -91,6 +92,7 @@ def fit_encoder(job: EncoderJob) -> LoadedEncoder:
             encoder=job.encoder,
             settings=job.pretraining,
             seed=job.seed,
+            resume=job.root / f".{job.key}.resume",
         )
         save_encoder(
             job.folder,
@@ -103,10 +105,10 @@ def fit_encoder(job: EncoderJob) -> LoadedEncoder:
 
 
 def where_it_looks(job: EncoderJob, dataset: Dataset, *, moments: int = 256) -> NDArray[np.float32]:
-    """Mean attention of the CLS token over evenly spaced moments of the encoder's own rows: [N, F], sums to below 1."""
+    """Mean attention rollout over evenly spaced moments of the encoder's own rows: [N, F], sums to below 1."""
     loaded = load_encoder(job.folder, expected=dataset.market.schema)
     market = torch.from_numpy(dataset.market.scaled(loaded.config.scaler))
     first, last = job.rows
     rows = torch.linspace(first + job.encoder.lookback, last - 1, moments).long()
-    weights = loaded.encoder.cls_attention(windows(market, rows, job.encoder.lookback))
+    weights = attention_rollout(loaded.encoder, windows(market, rows, job.encoder.lookback))
     return np.asarray(weights.mean(0).numpy())

@@ -109,7 +109,14 @@ def fit(job: FitJob) -> FitResult:
             )
             if measured and job.test_rows:
                 stamps = dataset.market.timestamps[job.test_rows[0] : job.test_rows[1]]
-                pd.DataFrame({"timestamp": stamps, "net_return": measured.returns}).to_parquet(aside / RETURNS)
+                pd.DataFrame(
+                    {
+                        "timestamp": stamps,
+                        "net_return": measured.returns,
+                        "turnover": measured.turnover,
+                        "exposure": measured.weights.sum(-1),
+                    }
+                ).to_parquet(aside / RETURNS)
             write_json(
                 aside / "job.json", job.model_dump(mode="json", exclude={"dataset_folder", "encoder_folder", "root"})
             )
@@ -133,9 +140,14 @@ def measure(actor: Actor, market: MarketTable, rows: Span, *, costs: Costs | Non
     )
 
 
+def read_bars(folder: Path) -> pd.DataFrame:
+    """What a finished job stored per bar: `timestamp`, `net_return`, `turnover` and `exposure`, shares of equity."""
+    return pd.read_parquet(folder / RETURNS)
+
+
 def read_returns(folder: Path) -> NDArray[np.float64]:
     """Net return per bar that a finished job stored."""
-    return pd.read_parquet(folder / RETURNS)["net_return"].to_numpy(dtype=np.float64)
+    return read_bars(folder)["net_return"].to_numpy(dtype=np.float64)
 
 
 def read_learning_curve(folder: Path) -> list[Iteration]:

@@ -17,7 +17,7 @@ from cappuccino_ml.bars.pager import silent
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError
-from cappuccino_ml.environment import Book, decide, shrink_buys
+from cappuccino_ml.environment import Book, Positions, decide, per_ticker, shrink_buys
 from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema
 from cappuccino_ml.trading.broker import AccessRefusedError, Broker, BrokerBusyError, BrokerSilentError, Quote
 from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
@@ -162,7 +162,7 @@ class Trader:
 
     def _trade(self, panel: BarPanel, bar_close: datetime) -> Tick:
         window = self._window(panel, bar_close)
-        book, held = self._book(panel.universe.symbols, bar_close)
+        book, held = self._book(panel, bar_close)
         close = torch.from_numpy(panel.close[-1])
         equity = float(book.mark(close, self._actor.guards))
         if not equity > 0:
@@ -179,15 +179,17 @@ class Trader:
         if reason:
             orders = orders.clamp(max=0)
         # From here on the bar is spent: whatever happens, it is never decided again.
-        decision = {"bar_close": bar_close.isoformat(), "action": action.tolist(), "orders": orders.tolist()}
-        self._journal.record("decision", {**decision, "no_entries": reason})
         symbols = panel.universe.symbols
+        memory = dict(zip(symbols, book.positions.memory_of(0), strict=True))
+        decision = {"bar_close": bar_close.isoformat(), "action": action.tolist(), "orders": orders.tolist()}
+        self._journal.record("decision", {**decision, "no_entries": reason, "memory": memory})
+        increments = self._increments()
         names = [symbol for column, symbol in enumerate(symbols) if orders[column] < 0]
         quotes = self._tradable(names) if names else {}
         for column, symbol in enumerate(symbols):
             if symbol in quotes:
                 everything = -orders[column] >= book.units[0, column]
-                quantity = held[symbol] if everything else self._lots(-float(orders[column]))
+                quantity = held[symbol] if everything else _lots(-float(orders[column]), increments[symbol])
                 self._send("sell", symbol, min(quantity, held[symbol]), quotes[symbol], bar_close)
         self._submission.settle(bar_close)
         self._buy(orders.clamp(min=0), symbols, bar_close)
@@ -215,8 +217,9 @@ class Trader:
             raise self._journal.refused(bar_close, "a feature of the newest bars is not finite; audit the bars.")
         return window
 
-    def _book(self, symbols: tuple[str, ...], bar_close: datetime) -> tuple[Book, dict[str, Decimal]]:
-        """The broker's account as a book of one, and the units that may be sold now by symbol, exactly."""
+    def _book(self, panel: BarPanel, bar_close: datetime) -> tuple[Book, dict[str, Decimal]]:
+        """The broker's account as a book of one, not marked yet, and the units that may be sold now, exactly."""
+        symbols = panel.universe.symbols
         account, positions = self._broker.account(), self._broker.positions()
         cash = account.cash
         held = {symbol: positions.get(symbol, Decimal(0)) for symbol in symbols}
@@ -230,6 +233,11 @@ class Trader:
         book = Book.fresh(capital=float(cash), books=1, tickers=len(symbols))
         book.units[0] = torch.tensor([float(units) for units in held.values()], dtype=torch.float64)
         book.peak[0], book.halted[0] = self._state.peak, self._state.halted
+        book.positions = Positions.of_one_book([self._state.memory.get(symbol, {}) for symbol in symbols])
+        # Bars that closed while nobody traded count for high-water marks, stops and holding times, too.
+        missed = (bar_close - self._state.decided) // panel.universe.bar - 1 if self._state.decided else 0
+        for close in panel.close[max(0, len(panel) - 1 - missed) : len(panel) - 1]:
+            book.positions.mark(book.units, torch.from_numpy(close), self._actor.guards)
         return book, {symbol: units - account.reserved.get(symbol, Decimal(0)) for symbol, units in held.items()}
 
     def _action(self, window: Floats, entries: NDArray[np.float32], bar_close: datetime) -> Floats:
@@ -254,8 +262,9 @@ class Trader:
         wished = torch.where(torch.tensor([symbol in quotes for symbol in symbols]), wished, 0.0)
         cash = torch.tensor([float(self._broker.account().cash)], dtype=torch.float64)
         buys = shrink_buys(wished[None], price, cash, self._actor.costs)[0]
+        increments = self._increments()
         for column, symbol in enumerate(symbols):
-            quantity = self._lots(float(buys[column]))
+            quantity = _lots(float(buys[column]), increments[symbol])
             if quantity > 0:
                 self._send("buy", symbol, quantity, quotes[symbol], bar_close)
 
@@ -271,10 +280,10 @@ class Trader:
                 self._journal.record("skipped", {"symbol": symbol, "reason": "it does not trade now"})
         return quotes
 
-    def _lots(self, units: float) -> Decimal:
-        """`units`, a float multiple of the increment, as an exact decimal."""
-        increment = self._actor.costs.increment
-        return round(units / increment) * Decimal(repr(increment))
+    def _increments(self) -> dict[str, float]:
+        """Base units of one lot, by symbol."""
+        symbols = self._actor.schema.symbols
+        return dict(zip(symbols, per_ticker(self._actor.costs.increment, tickers=len(symbols)), strict=True))
 
     def _send(self, side: Side, symbol: str, quantity: Decimal, quote: Quote, bar_close: datetime) -> None:
         """Send one order in a size the venue takes; what it would not take is written down and not sent."""
@@ -289,14 +298,13 @@ class Trader:
 
     def _recover(self) -> None:
         """Bring every open order to a known end, then compare books. Runs at the start and before each decision."""
-        lot = Decimal(repr(self._actor.costs.increment))
         reconcile(
             broker=self._broker,
             journal=self._journal,
             submission=self._submission,
             clock=self._clock,
             limits=self._limits,
-            increments=dict.fromkeys(self._actor.schema.symbols, lot),
+            increments={symbol: Decimal(repr(size)) for symbol, size in self._increments().items()},
         )
 
     @contextmanager
@@ -326,3 +334,8 @@ class Trader:
         self._actor = actor
         self._journal.sign_as(model=actor.key, version=model_version)
         self._journal.record("start", {"arm": actor.arm, "schema": actor.schema.hash})
+
+
+def _lots(units: float, increment: float) -> Decimal:
+    """`units`, a float multiple of `increment`, as an exact decimal."""
+    return round(units / increment) * Decimal(repr(increment))

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from cappuccino_ml.core import Settings, TradingError
-from cappuccino_ml.environment import Backtest, Costs
+from cappuccino_ml.environment import Backtest, Costs, per_ticker
 from cappuccino_ml.metrics import annual_sharpe, max_drawdown, sharpe_standard_error, total_return
 from cappuccino_ml.trading.replay import Session
 
@@ -54,7 +54,8 @@ def compare(session: Session, backtest: Backtest, *, costs: Costs, label: str) -
             f"session covers {session.orders.shape} from row {session.first}, "
             f"backtest {backtest.orders.shape} from row {backtest.first}; compare the same bars."
         )
-    differs = np.abs(session.orders - backtest.orders) > _ONE_LOT * costs.increment  # [K, N]
+    increments = np.array(per_ticker(costs.increment, tickers=session.orders.shape[1]))
+    differs = np.abs(session.orders - backtest.orders) > _ONE_LOT * increments  # [K, N]
     bars = np.flatnonzero(differs.any(-1))
     fills = int(np.count_nonzero(session.orders))
     turnover = float(session.turnover.sum())

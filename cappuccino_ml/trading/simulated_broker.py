@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cappuccino_ml.core import Clock, Settings, TradingError
-from cappuccino_ml.environment import Costs
+from cappuccino_ml.environment import Costs, per_ticker
 from cappuccino_ml.trading.broker import Account, DuplicateOrderError, Quote
 from cappuccino_ml.trading.orders import OPEN, Order, OrderState, Side, Status
 
@@ -28,7 +28,9 @@ class Habits(Settings):
     same fate in any order and after any restart.
     """
 
-    fee_in_coin: bool = Field(False, description="the fee of a buy is taken out of the coin bought")
+    fee_in_coin: bool = Field(
+        False, description="the fee of a buy is taken out of the coin bought, whether or not the costs know it"
+    )
     tells_fee: bool = Field(True, description="orders report that fee; Alpaca's do not")
     latency_s: float = Field(0.0, ge=0, description="an accepted order is filled this much later")
     partial_share: float = Field(0.0, ge=0, le=1, description="share of the orders that are filled in part first")
@@ -75,7 +77,7 @@ class SimulatedBroker:
         Args:
             symbols: what is listed.
             cash: quote currency.
-            costs: fee, slippage and increment.
+            costs: fee, whether it is taken in coin, slippage and increments in the order of `symbols`.
             quotes: prices now.
             habits: how orders are filled.
             clock: needed for a latency; also tells the trader the broker's time.
@@ -88,9 +90,11 @@ class SimulatedBroker:
         self._quotes = quotes
         self._habits = habits if habits is not None else Habits()
         self._clock = clock
+        self._fee_in_coin = costs.fee_in_coin or self._habits.fee_in_coin
         self._fee = Decimal(repr(costs.fee_bps)) / 10_000
         self._slippage = Decimal(repr(costs.slippage_bps)) / 10_000
-        self._increment = Decimal(repr(costs.increment))
+        increments = per_ticker(costs.increment, tickers=len(symbols))
+        self._increment = {symbol: Decimal(repr(size)) for symbol, size in zip(symbols, increments, strict=True)}
 
     def account(self) -> Account:
         """Cash and coins at hand, less what open orders hold back."""
@@ -166,10 +170,10 @@ class SimulatedBroker:
         """Why the size is not taken, or an empty string."""
         held, account = self._units.get(order.symbol, Decimal(0)), self.account()
         free = held - account.reserved.get(order.symbol, Decimal(0))
-        cost = self._cost(order.quantity, price)
+        cost, increment = self._cost(order.quantity, price), self._increment[order.symbol]
         objections = {
-            f"quantity {order.quantity} is not a multiple of {self._increment}": order.quantity != held
-            and order.quantity % self._increment != 0,
+            f"quantity {order.quantity} is not a multiple of {increment}": order.quantity != held
+            and order.quantity % increment != 0,
             f"quantity {order.quantity} is below the minimum of {quote.min_quantity}": order.quantity
             < quote.min_quantity,
             f"insufficient balance: {order.quantity} asked, {free} held": order.side == "sell"
@@ -190,7 +194,8 @@ class SimulatedBroker:
         if self._draw(order, "partial") >= habits.partial_share:
             return [_Step(due, order.quantity, Status.FILLED)]
         part = order.quantity * Decimal(repr(round(self._draw(order, "part"), 3)))
-        part = (part / self._increment).to_integral_value(ROUND_DOWN) * self._increment
+        increment = self._increment[order.symbol]
+        part = (part / increment).to_integral_value(ROUND_DOWN) * increment
         if habits.rest == "cancelled":
             return [_Step(due, part, Status.CANCELED)]
         later = due + timedelta(seconds=habits.latency_s)
@@ -222,7 +227,7 @@ class SimulatedBroker:
             self._cash += more * working.price - fee
             held -= more
         else:
-            if self._habits.fee_in_coin:
+            if self._fee_in_coin:
                 fee, coin_fee = Decimal(0), more * self._fee
             self._cash = max(self._cash - more * working.price - fee, Decimal(0))
             held += more - coin_fee
@@ -241,7 +246,7 @@ class SimulatedBroker:
         )
 
     def _cost(self, quantity: Decimal, price: Decimal) -> Decimal:
-        return quantity * price * (1 if self._habits.fee_in_coin else 1 + self._fee)
+        return quantity * price * (1 if self._fee_in_coin else 1 + self._fee)
 
     def _left(self, working: _Working) -> Decimal:
         return working.order.quantity - self._orders[working.order.client_order_id].filled

@@ -15,7 +15,9 @@ _LATE_FOR = timedelta(days=2)
 
 @dataclass
 class TradingState:
-    """Peak, latches, last decided bar, the orders that still matter and the positions all orders add up to."""
+    """Peak, latches, last decided bar, the orders that still matter, the positions all orders add up to, and what the
+    guards must remember of each: entry price, high-water mark, bars held, cool-down and latched stop.
+    """
 
     peak: float = 0.0
     halted: bool = False  # the drawdown halt: everything is sold, then nothing is done
@@ -28,6 +30,7 @@ class TradingState:
     positions: dict[str, Decimal] | None = None  # None: the broker's book is not ours yet
     bought: dict[str, Decimal] = field(default_factory=dict)  # filled since the last decision, its fee not known
     orders: dict[str, TrackedOrder] = field(default_factory=dict)
+    memory: dict[str, dict[str, float]] = field(default_factory=dict)  # by symbol; see `environment.Positions`
     day: date | None = None  # UTC
     day_equity: float = 0.0  # at the first close of `day`
     day_traded: float = 0.0  # notional filled on `day`, quote currency
@@ -54,6 +57,7 @@ class TradingState:
                 self.day, self.day_equity, self.day_traded = day, payload["equity"], 0.0
         elif row.kind == "decision":
             self.decided = datetime.fromisoformat(payload["bar_close"])
+            self.memory = {symbol: dict(memory) for symbol, memory in payload.get("memory", {}).items()}
             # Earlier bars' orders that reached their end are history; only the ledger still needs them. Those that were
             # given up are kept a while: should the books differ, they are the first to be asked.
             self.orders = {key: tracked for key, tracked in self.orders.items() if self._may_still_matter(tracked)}
@@ -80,7 +84,7 @@ class TradingState:
             self.reducing = payload["reason"]
             self.reducing_until = datetime.fromisoformat(payload["until"]) if payload["until"] else None
         elif kind == "release":
-            self.peak, self.halted, self.positions = 0.0, False, None
+            self.peak, self.halted, self.positions, self.memory = 0.0, False, None, {}
             self.stopped, self.reducing, self.reducing_until, self.day = "", "", None, None
             self.orders = {}  # whatever they were, a person has settled them; one still open at the broker halts again
 
@@ -106,11 +110,23 @@ class TradingState:
                 held = self.positions.pop(order.symbol, Decimal(0)) + after.signed_coins - before.signed_coins
                 if held:
                     self.positions[order.symbol] = held
+                self._remember_price(before, after, held=held)
             more = after.filled - before.filled
             self.day_traded += float(more * (after.price or Decimal(0)))
             if order.side == "buy" and more and not after.coin_fee:
                 self.bought[order.symbol] = self.bought.get(order.symbol, Decimal(0)) + more
         self.orders[order.client_order_id] = after
+
+    def _remember_price(self, before: TrackedOrder, after: TrackedOrder, *, held: Decimal) -> None:
+        """Average the entry price of a position that was added to; one nobody knows the price of stays unknown."""
+        more, coins = after.filled - before.filled, after.signed_coins - before.signed_coins
+        if more <= 0 or coins <= 0 or after.price is None:
+            return
+        paid = after.price * after.filled - (before.price or after.price) * before.filled
+        price, memory = float(paid / more), self.memory.setdefault(after.order.symbol, {})
+        known = memory.get("entry", 0.0)
+        if known or held == coins:
+            memory["entry"] = known + (price - known) * float(coins / held)
 
     def _may_still_matter(self, tracked: TrackedOrder) -> bool:
         assert self.decided is not None

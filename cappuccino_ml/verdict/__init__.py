@@ -2,11 +2,13 @@
 
 from cappuccino_ml.verdict.baselines import run_baselines
 from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, sharpe_interval
+from cappuccino_ml.verdict.contest import Finalist
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
+from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
 from cappuccino_ml.verdict.power import Power, holdout_power
+from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
-    Finalist,
     Finding,
     Row,
     ValidationReport,
@@ -21,19 +23,26 @@ __all__ = [
     "Finding",
     "GateSettings",
     "HoldoutLedger",
+    "Overfitting",
     "Power",
     "Reading",
     "Row",
+    "Selection",
     "SharpeTest",
+    "SuperiorSet",
     "ValidationReport",
     "Verdict",
     "choose_incumbent",
+    "cscv",
+    "expected_best_sharpe",
     "holdout_power",
     "judge",
     "load_report",
+    "overfitting",
     "paired_sharpe_test",
     "run_baselines",
     "sharpe_interval",
     "store_report",
+    "superior_set",
     "validate",
 ]

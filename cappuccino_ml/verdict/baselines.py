@@ -145,7 +145,7 @@ def ridge(
     mean = float(outcome.mean())
     gram = scaled.T @ scaled / len(scaled) + penalty * np.eye(width)
     slope = np.linalg.solve(gram, scaled.T @ (outcome - mean) / len(scaled))
-    round_trip = float(np.log(costs.buy_factor / costs.sell_factor))
+    round_trip = costs.round_trip
 
     def target(t: int, weights: Floats) -> Floats:
         forecast = mean + (features[t].astype(np.float64) - centre) / spread @ slope

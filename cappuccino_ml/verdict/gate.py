@@ -11,6 +11,7 @@ from cappuccino_ml.core import Settings
 from cappuccino_ml.metrics import annual_sharpe, is_flat, require_returns
 from cappuccino_ml.verdict.bootstrap import NotTestableError, SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.power import Power, holdout_power
+from cappuccino_ml.verdict.superior import SuperiorSet
 
 Floats = NDArray[np.float64]
 
@@ -21,6 +22,7 @@ EQUAL_WEIGHT = "equal_weight"
 class GateSettings(Settings):
     """Thresholds of the gate; stored with every verdict."""
 
+    familywise_alpha: float = Field(0.05, gt=0, lt=0.5, description="level of StepM over all trials in clause a")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="level of the one-sided bounds in clause b")
     max_drawdown: float = Field(0.35, gt=0, lt=1, description="largest holdout drawdown, share of peak equity")
     max_turnover_per_day: float = Field(1.0, gt=0, description="largest mean turnover, share of equity a day")
@@ -30,23 +32,22 @@ class GateSettings(Settings):
 
 
 class Clause(Settings):
-    """One condition. Clause d has two entries, drawdown and turnover. `passed` is None where it was not evaluated."""
+    """One condition. Clause d has two entries, drawdown and turnover."""
 
     name: Literal["a", "b", "c", "d"]
     description: str
     value: float | None
     limit: float | None
-    passed: bool | None
+    passed: bool
     margin: str
 
 
 class Verdict(Settings):
-    """The judgement of one candidate on one holdout. `clauses_missing` names what no one has checked yet."""
+    """The judgement of one candidate on one holdout."""
 
     outcome: Literal["win", "inconclusive", "reject"]
     reasons: tuple[str, ...]
     clauses: tuple[Clause, ...]
-    clauses_missing: tuple[str, ...]
     incumbent: str
     flat: bool
     test: SharpeTest | None
@@ -58,8 +59,8 @@ class Verdict(Settings):
 
     @property
     def failing(self) -> tuple[Clause, ...]:
-        """The clauses that were evaluated and not met."""
-        return tuple(clause for clause in self.clauses if clause.passed is False)
+        """The clauses that were not met."""
+        return tuple(clause for clause in self.clauses if not clause.passed)
 
 
 def choose_incumbent(*, development: Mapping[str, ArrayLike], bars_per_year: float) -> str:
@@ -78,6 +79,8 @@ def choose_incumbent(*, development: Mapping[str, ArrayLike], bars_per_year: flo
 
 def judge(
     *,
+    superior: SuperiorSet,
+    candidate_trial: int,
     candidate: ArrayLike,
     incumbent: ArrayLike,
     incumbent_name: str,
@@ -89,12 +92,14 @@ def judge(
     seed: int,
     settings: GateSettings | None = None,
 ) -> Verdict:
-    """Judge a candidate on its holdout.
+    """Judge a candidate: its trial on the development folds, its refitted weights on the holdout.
 
-    `win` needs clauses b, c and d; `reject` is an upper bound below zero, a flat side or a broken d; the rest is
-    `inconclusive`. Clause a is listed as not evaluated and does not block.
+    `win` needs all clauses; `reject` is an upper bound below zero, a flat side or a broken d; the rest is
+    `inconclusive`.
 
     Args:
+        superior: StepM over all completed trials of the study, at `settings.familywise_alpha`.
+        candidate_trial: number of the trial whose configuration the candidate has.
         candidate: simple net returns per bar [T] on the holdout; the other series have the same bars.
         incumbent: the champion's, or those of the baseline that `choose_incumbent` named.
         incumbent_name: "cash" makes clause b a test of the candidate's own Sharpe.
@@ -103,7 +108,8 @@ def judge(
         turnover_per_day: the candidate's, share of equity.
 
     Raises:
-        ValueError: a series is not finite, or the series differ in length, or cash earned something.
+        ValueError: a series is not finite, or the series differ in length, or cash earned something, or the trials
+            were not tested at the level of `settings` or without the candidate's.
     """
     settings = settings or GateSettings()
     ours = require_returns(candidate, what="the candidate's returns")
@@ -126,14 +132,7 @@ def judge(
     if idle is None:
         test, obstacle = _compare(ours, None if against_cash else theirs, bars_per_year, seed, settings)
 
-    unchecked = Clause(
-        name="a",
-        description="in StepM's superior set over all completed trials on the development folds",
-        value=None,
-        limit=None,
-        passed=None,
-        margin="not evaluated: needs StepM over all completed trials",
-    )
+    chosen = _clause_a(superior, candidate_trial, settings)
     bound = _clause_b(test, obstacle=obstacle, incumbent_name=incumbent_name, settings=settings)
     dear = _above(
         name="c",
@@ -143,7 +142,7 @@ def judge(
     )
     lost = _at_most("holdout drawdown, share of peak equity", drawdown, settings.max_drawdown)
     traded = _at_most("turnover, share of equity a day", turnover_per_day, settings.max_turnover_per_day)
-    clauses = (unchecked, bound, dear, lost, traded)
+    clauses = (chosen, bound, dear, lost, traded)
 
     worse = test is not None and test.upper < 0
     reasons = []
@@ -151,7 +150,7 @@ def judge(
         reasons.append(f"flat: {idle} never trades on the holdout, so there is nothing to compare")
     if test is not None and worse:
         reasons.append(f"worse than {incumbent_name}: the upper {1 - settings.alpha:.0%} bound is {test.upper:.3f}")
-    failing = [clause for clause in clauses if clause.passed is False]
+    failing = [clause for clause in clauses if not clause.passed]
     reasons += [f"clause {clause.name}: {clause.description}: {clause.margin}" for clause in failing]
     outcome: Literal["win", "inconclusive", "reject"] = "inconclusive"
     if idle is not None or worse or not lost.passed or not traded.passed:
@@ -163,7 +162,6 @@ def judge(
         outcome=outcome,
         reasons=tuple(reasons),
         clauses=clauses,
-        clauses_missing=(unchecked.name,),
         incumbent=incumbent_name,
         flat=idle is not None,
         test=test,
@@ -198,6 +196,22 @@ def _compare(
     except NotTestableError as error:
         return None, str(error)
     return test, ""
+
+
+def _clause_a(superior: SuperiorSet, trial: int, settings: GateSettings) -> Clause:
+    if superior.alpha != settings.familywise_alpha:
+        raise ValueError(f"the trials were tested at level {superior.alpha}, not at {settings.familywise_alpha}")
+    level, p = settings.familywise_alpha, superior.p_value(trial)
+    passed = trial in superior.superior
+    margin = f"{'met' if passed else 'not met'} by {abs(level - p):.3f} (p {p:.3f} against at most {level:.3f})"
+    return Clause(
+        name="a",
+        description=f"p-value of trial {trial} in StepM over all {len(superior.trials)} completed trials",
+        value=p,
+        limit=level,
+        passed=passed,
+        margin=f"not met: {superior.obstacle}" if superior.obstacle else margin,
+    )
 
 
 def _clause_b(test: SharpeTest | None, *, obstacle: str, incumbent_name: str, settings: GateSettings) -> Clause:

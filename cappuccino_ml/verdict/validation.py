@@ -1,7 +1,6 @@
 """Judge a study's finalists on the holdout: read it once, put everything beside everything, ask the gate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +17,19 @@ from cappuccino_ml.core import (
     read_settings,
     write_json,
 )
-from cappuccino_ml.environment import Backtest, Costs, backtest, backtests
-from cappuccino_ml.features import MarketTable
-from cappuccino_ml.metrics import Performance, is_flat, max_drawdown, summary, turnover_per_day
+from cappuccino_ml.metrics import Performance, capacity, is_flat, max_drawdown, summary, turnover_per_day
 from cappuccino_ml.policy import Actor, Arm
-from cappuccino_ml.study import Dataset, StudyResult, TrialResult, measure
-from cappuccino_ml.verdict.baselines import equal_weight, run_baselines
+from cappuccino_ml.study import Dataset, StudyResult, TrialPaths
 from cappuccino_ml.verdict.bootstrap import NotTestableError, SharpeTest, paired_sharpe_test, sharpe_interval
+from cappuccino_ml.verdict.contest import CHAMPION, Finalist, read_holdout, run_equal_weight
+from cappuccino_ml.verdict.development import active_returns
 from cappuccino_ml.verdict.gate import CASH, EQUAL_WEIGHT, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
+from cappuccino_ml.verdict.overfitting import Overfitting, overfitting
+from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 
-CHAMPION = "champion"
 _REPORT = "report.json"
 _Columns = Mapping[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """A trial refitted on all development rows."""
-
-    trial: TrialResult
-    actor: Actor
-    folder: Path  # the agent's, as stored
 
 
 class Row(Settings):
@@ -48,6 +38,7 @@ class Row(Settings):
     name: str
     performance: Performance
     interval: tuple[float, float] | None
+    capacity: float | None = None  # quote currency; None without volume, or for a policy that never trades
 
 
 class Finding(Settings):
@@ -70,6 +61,8 @@ class ValidationReport(Settings):
     candidate_trial: int
     development_sharpe: float
     verdict: Verdict
+    superior: SuperiorSet  # clause a, trial by trial
+    overfitting: Overfitting  # reported, no clause
     reading: Reading
     rows: tuple[Row, ...]
     stress: dict[str, float]  # annual net Sharpe of the candidate under each condition
@@ -80,20 +73,24 @@ def validate(
     *,
     dataset: Dataset,
     study: StudyResult,
+    trials: TrialPaths,
     finalists: Mapping[str, Finalist],
     champion: Actor | None,
     ledger: HoldoutLedger,
     gate: GateSettings,
+    volume: NDArray[np.float64] | None = None,
 ) -> tuple[ValidationReport, pd.DataFrame]:
     """Judge the best finalist; the others are shown beside it.
 
     Args:
         dataset: the frozen data the study used.
         study: its result; the candidate is the finalist whose trial scored best on the folds.
+        trials: what every completed trial of it earned on the folds.
         finalists: by side, "ft" and "mlp".
         champion: what trades now, or None: then the better of cash and equal weight on development is to be beaten.
         ledger: remembers readings of holdouts; a second call returns what the first one read.
         gate: thresholds.
+        volume: the venue's, base units [T, N] on the data set's rows; without it no capacity is stated.
 
     Returns:
         The report and the per-bar net returns it was computed from (a column per policy, `@` marks a stress,
@@ -108,13 +105,31 @@ def validate(
         data={"source": dataset.config.source, "tickers": dataset.market.schema.tickers},
         timestamps=dataset.market.timestamps[first:last],
         trials=len(study.completed),
-        compute=lambda: _read_holdout(dataset, finalists, champion, gate, seed=study.settings.seed),
+        compute=lambda: read_holdout(
+            dataset=dataset,
+            finalists=finalists,
+            champion=champion,
+            volume=volume,
+            fee_multiple=gate.fee_multiple,
+            seed=study.settings.seed,
+        ),
     )
     columns = {str(column): frame[column].to_numpy(dtype=np.float64) for column in frame}
     per_year = dataset.config.bars_per_year
     incumbent = CHAMPION if CHAMPION in columns else _better_baseline(dataset, candidate.actor)
     seed = derive_seed(study.settings.seed, "verdict")
+    folds = [run_equal_weight(dataset, candidate.actor, fold.test) for fold in dataset.splits.folds]
+    superior = superior_set(
+        active=active_returns(trials, folds),
+        trials=trials.numbers,
+        seed=derive_seed(study.settings.seed, "trials"),
+        alpha=gate.familywise_alpha,
+        min_block=gate.min_block,
+        resamples=gate.resamples,
+    )
     verdict = judge(
+        superior=superior,
+        candidate_trial=candidate.trial.number,
         candidate=columns[name],
         incumbent=columns[incumbent],
         incumbent_name=incumbent,
@@ -142,6 +157,13 @@ def validate(
         candidate_trial=candidate.trial.number,
         development_sharpe=candidate.trial.value or 0.0,
         verdict=verdict,
+        superior=superior,
+        overfitting=overfitting(
+            returns=trials.returns,
+            candidate=trials.numbers.index(candidate.trial.number),
+            bars_per_year=per_year,
+            trials_counted=reading.trials_so_far,
+        ),
         reading=reading,
         rows=tuple(_row(policy, columns, per_year, seed, gate) for policy in columns if not set("@#") & set(policy)),
         stress={
@@ -153,88 +175,12 @@ def validate(
     return report, frame
 
 
-def _read_holdout(
-    dataset: Dataset, finalists: Mapping[str, Finalist], champion: Actor | None, gate: GateSettings, *, seed: int
-) -> pd.DataFrame:
-    market, rows = dataset.market, dataset.splits.holdout
-    columns: dict[str, NDArray[np.float64]] = {}
-
-    def keep(name: str, run: Backtest) -> None:
-        columns[name] = run.returns
-        columns[f"{name}#turnover"] = run.turnover
-        columns[f"{name}#exposure"] = run.weights.sum(-1)
-
-    actor = next(iter(finalists.values())).actor  # one study, so all finalists have its guards and costs
-    dearer, free = _times(actor.costs, gate.fee_multiple), _times(actor.costs, 0.0)
-    for side, run in _side_by_side(finalists, market, rows, costs=actor.costs).items():
-        keep(side, run)
-    for mark, costs, lag in (("dearer", dearer, 0), ("free", free, 0), ("late", actor.costs, 1)):
-        for side, run in _side_by_side(finalists, market, rows, costs=costs, lag=lag).items():
-            columns[f"{side}@{mark}"] = run.returns
-    if champion is not None:
-        keep(CHAMPION, measure(champion, market, rows, costs=actor.costs))
-    turnover = max(float(columns[f"{side}#turnover"].mean()) for side in finalists)
-    baselines = run_baselines(
-        open_=market.open,
-        close=market.close,
-        tradable=market.tradable,
-        first=rows[0],
-        last=rows[1],
-        guards=actor.guards,
-        costs=actor.costs,
-        train_rows=dataset.splits.development,
-        turnover_per_bar=turnover,
-        seed=seed,
-        features=market.features,
-    )
-    for name, run in baselines.items():
-        keep(name, run)
-    columns[f"{EQUAL_WEIGHT}@dearer"] = _equal_weight(dataset, actor, rows, costs=dearer).returns
-    return pd.DataFrame(columns)
-
-
-def _side_by_side(
-    finalists: Mapping[str, Finalist], market: MarketTable, rows: tuple[int, int], *, costs: Costs, lag: int = 0
-) -> dict[str, Backtest]:
-    first, last = rows
-    runs = backtests(
-        acts=[finalist.actor.over(market, first=first, last=last) for finalist in finalists.values()],
-        open_=market.open,
-        close=market.close,
-        tradable=market.tradable,
-        first=first,
-        last=last,
-        guards=next(iter(finalists.values())).actor.guards,
-        costs=costs,
-        lag=lag,
-    )
-    return dict(zip(finalists, runs, strict=True))
-
-
 def _better_baseline(dataset: Dataset, actor: Actor) -> str:
-    run = _equal_weight(dataset, actor, dataset.splits.development, costs=actor.costs)
+    run = run_equal_weight(dataset, actor, dataset.splits.development)
     return choose_incumbent(
         development={CASH: np.zeros_like(run.returns), EQUAL_WEIGHT: run.returns},
         bars_per_year=dataset.config.bars_per_year,
     )
-
-
-def _equal_weight(dataset: Dataset, actor: Actor, rows: tuple[int, int], *, costs: Costs) -> Backtest:
-    market = dataset.market
-    return backtest(
-        act=equal_weight(tickers=len(market.schema.tickers), guards=actor.guards),
-        open_=market.open,
-        close=market.close,
-        tradable=market.tradable,
-        first=rows[0],
-        last=rows[1],
-        guards=actor.guards,
-        costs=costs,
-    )
-
-
-def _times(costs: Costs, factor: float) -> Costs:
-    return costs.model_copy(update={"fee_bps": costs.fee_bps * factor, "slippage_bps": costs.slippage_bps * factor})
 
 
 def _row(name: str, columns: _Columns, per_year: float, seed: int, gate: GateSettings) -> Row:
@@ -244,6 +190,7 @@ def _row(name: str, columns: _Columns, per_year: float, seed: int, gate: GateSet
         benchmark=columns[EQUAL_WEIGHT],
         weights=columns[f"{name}#exposure"][:, None],
         turnover=columns[f"{name}#turnover"],
+        saturation=columns.get(f"{name}#saturated"),
     )
     try:
         interval = sharpe_interval(
@@ -251,7 +198,13 @@ def _row(name: str, columns: _Columns, per_year: float, seed: int, gate: GateSet
         ).interval
     except NotTestableError:
         interval = None
-    return Row(name=name, performance=performance, interval=interval)
+    shares = columns.get(f"{name}#volume")
+    return Row(
+        name=name,
+        performance=performance,
+        interval=interval,
+        capacity=None if shares is None else capacity(shares),
+    )
 
 
 def _ft_against_mlp(

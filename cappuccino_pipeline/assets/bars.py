@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from cappuccino_ml.bars import (
+    OVERLAP_BARS,
     align,
     audit_bars,
     compare_clocks,
@@ -15,10 +16,11 @@ from cappuccino_ml.bars import (
     ingest_month,
     lateness,
     lateness_text,
+    month_bounds,
 )
-from cappuccino_ml.core import code_version, digest
+from cappuccino_ml.core import DataError, code_version, digest
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
-from cappuccino_pipeline.partitions import MONTHS, month_bounds
+from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino, this_process
 
 _COLUMNS = {
@@ -32,6 +34,7 @@ _COLUMNS = {
 }
 _LISTED = 40  # rows of a table that a person would still read
 _LATE_BARS = 2  # closed bars that may be missing at the end: one is on its way, one may have been without trades
+_SETTLING_BARS = OVERLAP_BARS + _LATE_BARS  # for so long after its end a month is rightly open
 _OLDEST = timedelta(hours=3)  # an exchange's bars should have been asked for within this, and within three bars
 
 
@@ -74,25 +77,31 @@ def ohlcv_bars(
     universe, table, label = cappuccino.configuration.universe, cappuccino.bars, cappuccino.source.label
     months = list(context.partition_keys)
     for done, month in enumerate(months, start=1):
-        facts = ingest_month(
-            cappuccino.source,
-            table,
-            universe,
-            month,
-            now=cappuccino.clock.now(),
-            window=cappuccino.coverage,
-            refresh=config.refresh,
-            tell=context.log.debug,
-        )
+        with cappuccino.told(context.log.info):
+            facts = ingest_month(
+                cappuccino.source,
+                table,
+                universe,
+                month,
+                now=cappuccino.clock.now(),
+                window=cappuccino.coverage,
+                refresh=config.refresh,
+                tell=context.log.debug,
+            )
         row_count = {"dagster/row_count": table.partitions[month].rows} if month in table.partitions else {}
         context.add_asset_metadata(_month_metadata(facts) | row_count, partition_key=month)
         context.log.info(
             f"{month}, {done} of {len(months)}: {facts['rows']:,} bars, {facts['new_rows']:,} new, "
             f"{facts['revisions']} revised, {len(facts['gaps'])} gaps"
         )
+    if not table.partitions:
+        raise DataError(
+            f"{label} has no closed bar of {months[0]} to {months[-1]} yet ({cappuccino.coverage_text}); "
+            "choose other months, or wait for the first bar to close."
+        )
     contents = {month: entry.sha256 for month, entry in table.partitions.items() if month in months}
     drawn = pictures.coverage(
-        frame=table.read_all(),
+        frame=cappuccino.covered_bars(),
         universe=universe,
         label=label,
         path=cappuccino.configuration.reports_root / "coverage.png",
@@ -119,7 +128,7 @@ def ohlcv_bars(
         dg.AssetCheckSpec(
             "bars_are_fresh",
             asset=ohlcv_bars,
-            description="Every symbol has the newest closed bar, but for two; a source that has ended is never late.",
+            description="No symbol lacks more than two closed bars at its end; no past month was left half asked for.",
         ),
         dg.AssetCheckSpec(
             "clocks_agree",
@@ -135,7 +144,7 @@ def ohlcv_bars(
 )
 def check_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> Iterator[dg.AssetCheckResult]:
     """Read the bars once and judge them four times; only the audit blocks."""
-    universe, frame = cappuccino.configuration.universe, cappuccino.bars.read_all()
+    universe, frame = cappuccino.configuration.universe, cappuccino.covered_bars()
     report = audit_bars(frame, universe)
     # Holes that may be filled are normal and many; they are counted by symbol and listed as outages.
     findings = [[finding.severity, finding.message] for finding in report.findings if finding.severity != "info"]
@@ -159,12 +168,19 @@ def check_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> Iterator[dg.AssetChe
     ends = cappuccino.coverage[1]
     # Of a source that has ended only the months that were asked for can lack something.
     end = ends and min(ends, month_bounds(max(cappuccino.bars.partitions))[1])
-    late = lateness(frame, universe, now=cappuccino.clock.now(), end=end)
-    overdue = [one for one in late if one.behind_bars > _LATE_BARS]
+    now = cappuccino.clock.now()
+    late = lateness(frame, universe, now=now, end=end)
+    overdue = [lateness_text(one) for one in late if one.behind_bars > _LATE_BARS]
+    newest = max(cappuccino.bars.partitions)
+    overdue += [
+        f"{month} was last asked for before it was over; re-run ohlcv_bars for {month}."
+        for month in cappuccino.open_months(now)
+        if month < newest and now - month_bounds(month)[1] > _SETTLING_BARS * universe.bar
+    ]
     yield _warning(
         "bars_are_fresh",
         passed=not overdue,
-        findings=markdown_table(["finding"], [[lateness_text(one)] for one in overdue]),
+        findings=markdown_table(["finding"], [[sentence] for sentence in overdue]),
         symbols=markdown_table(
             ["symbol", "newest bar (UTC)", "closed bars behind"],
             [[one.symbol, f"{one.newest:%Y-%m-%d %H:%M}" if one.newest else "none", one.behind_bars] for one in late],
@@ -205,23 +221,28 @@ def _warning(name: str, *, passed: bool, **metadata: Any) -> dg.AssetCheckResult
     return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
+def _minute(moment: str) -> str:
+    """`2024-03-01 05:00` of an ISO time; other text stays."""
+    return moment[:16].replace("T", " ") if moment[10:11] == "T" else moment
+
+
 def _month_metadata(facts: dict[str, Any]) -> dict[str, Any]:
     """What `ingest_month` did, as people read it."""
     spans = facts["range_by_symbol"]
     symbols = [
-        [symbol, rows, *(spans.get(symbol, ["none", "none"])), len(facts["asked"].get(symbol, []))]
+        [symbol, rows, *map(_minute, spans.get(symbol, ["none", "none"])), len(facts["asked"].get(symbol, []))]
         for symbol, rows in facts["rows_by_symbol"].items()
     ]
-    gaps = [[gap["symbol"], gap["first"], gap["bars"]] for gap in facts["gaps"]]
-    revised = [[one["symbol"], one["timestamp"], one["old"], one["new"]] for one in facts["revised"]]
+    gaps = [[gap["symbol"], _minute(gap["first"]), gap["bars"]] for gap in facts["gaps"]]
+    revised = [[one["symbol"], _minute(one["timestamp"]), one["old"], one["new"]] for one in facts["revised"]]
     return {
         "rows": facts["rows"],
         "new_rows": facts["new_rows"],
         "written": facts["written"],
-        "changed_from": facts["changed_from"] or "nothing changed",
-        "symbols": markdown_table(["symbol", "bars", "first", "last", "ranges asked for"], symbols),
-        "gaps": markdown_table(["symbol", "first missing bar", "bars"], gaps[:_LISTED]),
+        "changed_from": _minute(facts["changed_from"] or "nothing changed"),
+        "symbols": markdown_table(["symbol", "bars", "first (UTC)", "last (UTC)", "ranges asked for"], symbols),
+        "gaps": markdown_table(["symbol", "first missing bar (UTC)", "bars"], gaps[:_LISTED]),
         "gaps_count": len(gaps),
-        "revisions": markdown_table(["symbol", "bar", "was (o h l c v)", "is"], revised[:_LISTED]),
+        "revisions": markdown_table(["symbol", "bar (UTC)", "was (o h l c v)", "is"], revised[:_LISTED]),
         "revisions_count": facts["revisions"],
     }

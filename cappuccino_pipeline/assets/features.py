@@ -1,14 +1,12 @@
 """The features stage: `indicators` by month, and the check that they are finite, alive and causal."""
 
-from datetime import UTC
-
 import dagster as dg
 
 from cappuccino_ml.core import code_version, digest
-from cappuccino_ml.features import FeatureSchema, MarketTable
+from cappuccino_ml.features import MarketTable, missing_rates, outlier_rates
 from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
-from cappuccino_pipeline.feature_months import FeatureMonths, fingerprint, upstream_months
+from cappuccino_pipeline.feature_months import fingerprint, upstream_months
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino, this_process
@@ -20,6 +18,7 @@ _COLUMNS = {
     "close_price": "close, quote currency",
     "tradable": "false where no bar was traded and the last close stands in",
 }
+_COMPARED_MONTHS = 24
 # Dagster then shows a month as stale when bars changed that its recursive filters still remember.
 _MEMORY = dg.TimeWindowPartitionMapping(start_offset=-upstream_months(this_process().configuration.universe))
 
@@ -45,11 +44,7 @@ def indicators(
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
 
     table, panel = cappuccino.features, cappuccino.panel()
-    months = FeatureMonths(
-        cappuccino.panel,
-        universe=cappuccino.configuration.universe,
-        common_first=panel.timestamps[0].item().replace(tzinfo=UTC),
-    )
+    months = cappuccino.feature_months(panel)
     asked = list(context.partition_keys)
     with table.lock():
         others = {other for month in asked for other in months.neighbours(month, table.partitions)} - set(asked)
@@ -71,8 +66,9 @@ def indicators(
                 context.log_event(dg.AssetMaterialization("indicators", partition=month, metadata=facts))
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
+    market = MarketTable.from_panel(panel)
     drawn = pictures.feature_distributions(
-        market=MarketTable.from_panel(panel),
+        market=market,
         label=label,
         path=cappuccino.configuration.reports_root / "feature_distributions.png",
     )
@@ -83,25 +79,50 @@ def indicators(
             **table_metadata(table, label=label),
             "dagster/column_schema": schema,
             "distributions": picture(drawn),
+            "rates": _rates(missing_rates(market.features), outlier_rates(market.features[market.warm_up :])),
         },
     )
 
 
 @dg.asset_check(asset=indicators, blocking=True)
 def check_features(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
-    """Features are finite after the warm-up, alive, causal, of this code's schema, and equal their recursive form."""
-    stored = FeatureSchema.model_validate(cappuccino.features.identity["schema"])
-    report = check(cappuccino.panel(), stored=stored)
+    """Features are finite after the warm-up, alive, blind to the future, and equal their recursive form.
+
+    Too few bars to judge is a warning; nothing after this stage accepts them either.
+    """
+    report = check(cappuccino.panel())
     findings = [[finding.kind, finding.message] for finding in report.findings]
-    rates = [[name, f"{report.missing[name]:.3%}", f"{report.outliers[name]:.3%}"] for name in report.missing]
     return dg.AssetCheckResult(
         passed=report.passed,
+        severity=dg.AssetCheckSeverity.WARN if report.too_short else dg.AssetCheckSeverity.ERROR,
         metadata={
             "findings": markdown_table(["kind", "finding"], findings),
-            "rates": markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rates),
+            "rates": _rates(report.missing, report.outliers),
             "rows": report.rows,
             "rows_of_which_the_future_was_changed": report.causality_rows,
             "rows_compared_with_the_recursive_form": report.recursive_rows,
-            "schema_hash": stored.hash,
+            "schema_hash": cappuccino.features.identity["schema_hash"],
         },
     )
+
+
+@dg.asset_check(asset=indicators)
+def features_are_current(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
+    """Stored features, of the newest 24 months, are those of the bars as they are now, to the last bit."""
+    table, months = cappuccino.features, cappuccino.feature_months(cappuccino.panel())
+    looked_at = list(table.partitions)[-_COMPARED_MONTHS:]
+    stale = [month for month in looked_at if not months.is_current(month, table.read(month))]
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "stale": ", ".join(stale) or "none",
+            "way_out": f"re-run indicators for {stale[0]} to {stale[-1]}" if stale else "nothing to do",
+            "months": len(looked_at),
+        },
+    )
+
+
+def _rates(missing: dict[str, float], outliers: dict[str, float]) -> dg.MarkdownMetadataValue:
+    rows = [[name, f"{missing[name]:.3%}", f"{outliers[name]:.3%}"] for name in missing]
+    return markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rows)

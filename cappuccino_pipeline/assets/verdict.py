@@ -7,7 +7,7 @@ from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
 
-_PASSED = {True: "yes", False: "NO", None: "not evaluated"}
+_PASSED = {True: "yes", False: "NO"}
 
 
 @dg.asset(
@@ -23,19 +23,22 @@ def validation_report(
 ) -> dg.MaterializeResult[None]:
     """Whether the best candidate is better, net of costs, than what runs now, and how sure that is."""
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.study import load_study  # noqa: PLC0415
+    from cappuccino_ml.study import load_study, read_paths  # noqa: PLC0415
     from cappuccino_ml.verdict import HoldoutLedger, store_report, validate  # noqa: PLC0415
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
-    study = load_study(cappuccino.current.folder("optuna_study"))
+    study_folder = cappuccino.current.folder("optuna_study")
+    study = load_study(study_folder)
     context.log.info(cappuccino.say("judging the finalists on the holdout, beside the baselines"))
     report, returns = validate(
         dataset=dataset,
         study=study,
+        trials=read_paths(study_folder, study=study, folds=dataset.splits.folds),
         finalists=cappuccino.finalists(study, dataset),
         champion=cappuccino.champion(dataset),
         ledger=HoldoutLedger(configuration.verdicts_root / "holdouts"),
         gate=cappuccino.plan.gate,
+        volume=cappuccino.volume(dataset),
     )
     folder = store_report(configuration.verdicts_root, report=report)
     cappuccino.current.point("validation_report", folder)
@@ -59,6 +62,8 @@ def validation_report(
             "outcome": verdict.outcome,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons) or "none"),
             "clauses": markdown_table(["clause", "condition", "value", "limit", "met"], clauses),
+            "superior_trials": f"{len(report.superior.superior)} of {len(report.superior.trials)}",
+            "deflated_sharpe": report.overfitting.deflated_sharpe,
             "holdout": markdown_table(["policy", "net Sharpe (annual)", "95% interval", "return", "drawdown"], rows),
             "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
             "what_it_could_show": verdict.power.sentence,

@@ -145,12 +145,34 @@ def test_a_range_is_the_sum_of_its_parts_to_the_last_bit():
 
 def test_a_bar_with_hours_missing_is_made_of_the_others_and_one_without_any_is_absent():
     frame = bars(rows=72)
-    kept = frame.drop(index=[*range(3), *range(20, 49)])
+    kept = frame.drop(index=[*range(2), *range(20, 49)])
     made = fetch(BuiltFromHours(Scripted(kept)), DAILY)
     assert list(made["timestamp"].dt.day) == [1, 3]
-    assert made["open"].tolist() == [frame["open"][3], frame["open"][49]]
+    assert made["open"].tolist() == [frame["open"][2], frame["open"][49]]
     assert made["close"].tolist() == [frame["close"][19], frame["close"][71]]
-    assert made["high"].tolist() == [frame["high"][3:20].max(), frame["high"][49:].max()]
+    assert made["high"].tolist() == [frame["high"][2:20].max(), frame["high"][49:].max()]
+
+
+@pytest.mark.parametrize("hours", [range(25, 32), range(25, 48), range(24, 38, 2)], ids=["in a row", "23", "scattered"])
+def test_a_day_that_lacks_more_hours_than_may_be_filled_is_absent_and_fails_the_audit(hours: range):
+    frame = bars(rows=24 * 5)
+    kept = frame.drop(index=list(hours))
+    made = pd.concat([fetch(BuiltFromHours(Scripted(kept)), DAILY).assign(symbol=symbol) for symbol in DAILY.symbols])
+    assert sorted(set(made["timestamp"].dt.day)) == [1, 3, 4, 5]
+    report = audit_bars(made, DAILY)
+    assert not report.passed
+    assert [(outage.first.day, outage.bars) for outage in report.outages] == [(2, 1)]
+    one_more = frame.drop(index=list(hours)[-6:])
+    same(fetch(BuiltFromHours(Scripted(one_more)), DAILY), aggregate(one_more, DAILY))
+    assert len(aggregate(one_more, DAILY)) == 5
+
+
+def test_four_hours_need_one_of_their_hours():
+    frame = bars(rows=24)
+    kept = frame.drop(index=[1, 2, 3, 4, 5, 6, 8, 9, 10, 11])
+    made = fetch(BuiltFromHours(Scripted(kept)), FOUR)
+    assert list(made["timestamp"].dt.hour) == [0, 4, 12, 16, 20]
+    assert made["close"].tolist()[:2] == [frame["close"][0], frame["close"][7]]
 
 
 def test_the_coverage_is_rounded_inward_and_an_open_end_stays_open():

@@ -104,9 +104,17 @@ def test_p11_the_sdk_sends_one_request_where_left_alone_it_sends_four(venue: Alp
 def test_p11_a_silent_server_costs_the_timeout_and_no_more(venue: AlpacaLookAlike):
     venue.stay(server.SILENCE)
     began = time.monotonic()
-    with pytest.raises(SourceError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(SourceError, match=r"silence for 0\.2 s"):
         fetch(source_of(venue))
     assert 0.6 <= time.monotonic() - began < 3.0
+
+
+def test_p11_a_trickle_of_bytes_costs_the_bound_on_the_whole_answer_and_no_more(venue: AlpacaLookAlike):
+    venue.stay(server.TRICKLE)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=r"no whole answer within 0\.3 s"):
+        fetch(source_of(venue, retry=RetrySettings(tries=2, answer_s=0.3)))
+    assert time.monotonic() - began < 3.0
 
 
 def test_p11_retry_after_comes_before_the_rate_header_and_both_before_our_own_wait(venue: AlpacaLookAlike):

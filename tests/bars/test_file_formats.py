@@ -96,8 +96,9 @@ def test_a_column_that_may_be_another_is_an_error_that_names_both(tmp_path: Path
         fetch(tmp_path)
 
 
-def test_a_file_with_the_bars_of_several_symbols_is_refused(tmp_path: Path):
-    both = pd.concat([bars().assign(symbol="BTC-USDT"), bars(seed=2).assign(symbol="ETH-USDT")])
+@pytest.mark.parametrize("column", ["symbol", "Symbol", "SYMBOL ", "Symbol.1"])
+def test_a_file_with_the_bars_of_several_symbols_is_refused(tmp_path: Path, column: str):
+    both = pd.concat([bars().assign(**{column: "BTC-USDT"}), bars(seed=2).assign(**{column: "ETH-USDT"})])
     both.to_parquet(tmp_path / "BTC-USDT.parquet")
     with pytest.raises(DataError, match="holds bars of BTC-USDT and ETH-USDT; give each symbol a file of its own"):
         fetch(tmp_path)

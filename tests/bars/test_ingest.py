@@ -222,8 +222,15 @@ def test_the_panel_read_back_is_the_market(source: Counting, table: LakeTable):
 
 def test_bars_of_another_source_never_mix(tmp_path: Path, source: Counting, table: LakeTable):
     ingest(source, table)
-    with pytest.raises(LakeError, match=r'source = .*"planted".* is opened with source = .*"placebo"'):
-        bars_table(tmp_path, source=SimulatedSource(variant="placebo"), universe=PAIR)
+    others = [
+        bars_table(tmp_path, source=SimulatedSource(variant="placebo"), universe=PAIR),
+        bars_table(tmp_path, source=source, universe=Universe(tickers=("ETH", "BTC"))),
+        bars_table(tmp_path, source=source, universe=PAIR.model_copy(update={"timeframe": "4h"})),
+    ]
+    assert len({table.folder, *(other.folder for other in others)}) == 4
+    assert all(other.partitions == {} for other in others)
+    with pytest.raises(LakeError, match=r'source = .*"planted".* is opened with source = "another"'):
+        LakeTable(tmp_path, stage="bars", name=table.folder.name, identity={**table.identity, "source": "another"})
 
 
 def test_the_manifest_holds_no_moment_of_writing(source: Counting, table: LakeTable):

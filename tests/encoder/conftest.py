@@ -8,7 +8,9 @@ from cappuccino_ml.encoder import EncoderSettings, FTTransformerEncoder, Pretrai
 from cappuccino_ml.features import FeatureSchema, Scaler
 
 TICKERS, FEATURES = 3, 4
-TINY = EncoderSettings(lookback=5, d_token=16, n_blocks=2, n_heads=2, dropout=0.1, encoding_dim=24)
+TINY = EncoderSettings(
+    tokenization="series", lookback=5, d_token=16, n_blocks=2, n_heads=2, dropout=0.1, encoding_dim=24
+)
 QUICK = PretrainingSettings(batch_size=32, epochs=2, checkpoint_every=1)
 FIRST, LAST = 20, 319
 

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from cappuccino_ml.core import CappuccinoError, DataError
 from cappuccino_ml.encoder import EncoderSettings, Epoch, Pretrained, PretrainingSettings, pretrain, windows
+from cappuccino_ml.encoder.epochs import parameter_groups, rate
 from cappuccino_ml.encoder.masked_model import MaskedFeatureModel, masked_losses
-from cappuccino_ml.encoder.pretraining import _groups, split_by_time
 from cappuccino_ml.encoder.skill import measure_skill
+from cappuccino_ml.encoder.split import split_by_time
 
 from .conftest import FEATURES, FIRST, LAST, QUICK, TICKERS, TINY, make_market
 
@@ -47,8 +48,7 @@ def test_defect_10_no_row_outside_the_fold_shapes_an_encoder(market: Tensor, pre
 
 
 def test_validation_windows_share_no_bar_with_training_windows():
-    settings = PretrainingSettings()
-    split = split_by_time(10_000, lookback=10, settings=settings)
+    split = split_by_time(10_000, lookback=10, batch_size=128, share=0.15, most=2048)
     oldest_validation_bar = int(split.validation[0]) - 9
     assert split.gap == 310
     assert oldest_validation_bar - int(split.training[-1]) > 300
@@ -57,14 +57,14 @@ def test_validation_windows_share_no_bar_with_training_windows():
 
 
 def test_a_long_span_is_validated_on_evenly_spaced_windows():
-    split = split_by_time(100_000, lookback=10, settings=PretrainingSettings())
+    split = split_by_time(100_000, lookback=10, batch_size=128, share=0.15, most=2048)
     assert len(split.validation) == 2048
     assert set(split.validation.diff().tolist()) <= {7, 8}
     assert int(split.validation[-1]) == 99_999
 
 
 def test_a_short_span_has_a_smaller_gap_that_still_clears_the_lookback():
-    split = split_by_time(400, lookback=10, settings=PretrainingSettings(batch_size=64))
+    split = split_by_time(400, lookback=10, batch_size=64, share=0.15, most=2048)
     assert split.gap == 10 + 39
     assert int(split.validation[0]) - 9 > int(split.training[-1])
 
@@ -115,7 +115,7 @@ def test_what_is_learnt_holds_on_later_bars():
     settings = PretrainingSettings(batch_size=64, epochs=8, learning_rate=1e-2)
     skill = run(make_market(rows=1000), last=999, settings=settings).skill
     assert skill.r2["model"] > 0.3 > 0.1 > skill.r2["mean"]
-    assert set(skill.r2) == {"model", "mean", "carry", "ridge"}
+    assert set(skill.r2) == {"model", "encoding", "mean", "carry", "ridge"}
     assert all(len(r2) == FEATURES for r2 in skill.r2_by_feature.values())
 
 
@@ -148,7 +148,7 @@ def test_only_hidden_entries_count_and_every_feature_counts_the_same(market: Ten
 
 def test_biases_norms_and_the_tokenizer_do_not_decay():
     model = MaskedFeatureModel(TINY, tickers=TICKERS, features=FEATURES)
-    decaying, free = _groups(model, 0.1)
+    decaying, free = parameter_groups(model, 0.1)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {names[id(parameter)] for parameter in free["params"]}  # type: ignore[attr-defined]
     assert {"encoder.tokenizer.cls", "encoder.tokenizer.weight", "encoder.norm.weight", "token_bias"} <= kept
@@ -174,6 +174,10 @@ def test_the_best_epoch_is_returned_and_the_last_one_kept(market: Tensor):
     assert not result.encoder.training
 
 
-def test_the_rate_follows_a_cosine_to_zero(pretrained: Pretrained):
-    rates = [epoch.learning_rate for epoch in pretrained.history]
-    assert rates == pytest.approx([QUICK.learning_rate / 2, 0.0], abs=1e-9)
+def test_the_rate_rises_to_its_peak_and_follows_a_cosine_to_zero(pretrained: Pretrained):
+    rates = [rate(step, total=100, warm_up=0.1) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert (max(rates), rates[54], rates[-1]) == (1.0, pytest.approx(0.5), 0.0)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rate(50, total=100, warm_up=0.0) == pytest.approx(0.5)
+    assert pretrained.history[-1].learning_rate == 0.0

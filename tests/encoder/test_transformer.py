@@ -55,13 +55,6 @@ def test_attention_weights_sum_to_one_and_give_the_fused_result():
     torch.testing.assert_close(attention(tokens, tokens), plain, atol=1e-6, rtol=1e-5)
 
 
-def test_cls_attention_leaves_out_only_the_cls_token_itself(batch: Tensor):
-    share = make_encoder().cls_attention(batch)
-    assert share.shape == (len(batch), TICKERS, FEATURES)
-    total = share.sum((1, 2))
-    assert ((total > 0) & (total < 1)).all()
-
-
 @pytest.mark.parametrize("n_blocks", [1, 2, 3])
 def test_computing_the_cls_row_alone_is_exact(batch: Tensor, mask: Tensor, n_blocks: int):
     encoder = make_encoder(TINY.model_copy(update={"n_blocks": n_blocks}))
@@ -121,6 +114,8 @@ def test_another_shape_of_window_is_refused(batch: Tensor):
 
 
 def test_long_windows_cost_few_tokens():
-    encoder = make_encoder(EncoderSettings(lookback=60, d_token=8, n_blocks=1, n_heads=2, encoding_dim=8))
+    encoder = make_encoder(
+        EncoderSettings(tokenization="series", lookback=60, d_token=8, n_blocks=1, n_heads=2, encoding_dim=8)
+    )
     long = windows(make_market(rows=64), torch.tensor([59, 63]), 60)
     assert encoder.tokens(long).shape == (2, 1 + TICKERS * FEATURES, 8)

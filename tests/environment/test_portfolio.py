@@ -1,7 +1,6 @@
 """The accounting of one decision: what no action, price or cost can break."""
 
 from dataclasses import replace
-from decimal import ROUND_FLOOR, Decimal, getcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from cappuccino_ml.environment import Book, Costs, Guards, decide, settle, shrink_buys
 
-getcontext().prec = 50
+from .twin import Twin
+
 FREE = Costs(fee_bps=0, slippage_bps=0, min_notional=0, increment=1e-6)
 LOOSE = Guards(max_step=1, dead_band=0, min_cash=0, max_weight=1, max_drawdown=0.99)
 
@@ -25,13 +25,35 @@ any_guards = st.builds(
     min_cash=st.floats(0, 0.5),
     max_weight=st.floats(0.05, 1),
     max_drawdown=st.floats(0.02, 0.9),
+    stop_loss=st.sampled_from([0.0, 0.01, 0.1]),
+    trailing_stop=st.sampled_from([0.0, 0.01, 0.1]),
+    min_holding_bars=st.integers(0, 4),
+    cooldown_bars=st.integers(0, 4),
 )
 any_costs = st.builds(
     Costs,
     fee_bps=st.floats(0, 200),
+    fee_in_coin=st.booleans(),
     slippage_bps=st.floats(0, 100),
-    min_notional=st.floats(0, 100),
-    increment=st.sampled_from([1e-8, 1e-4, 0.1]),
+    min_notional=st.floats(0, 100) | st.just((0.0, 10.0, 100.0)),
+    increment=st.sampled_from([1e-8, 1e-4, 0.1, (1e-8, 1e-4, 0.1)]),
+)
+# Every guard and cost on, at numbers that no price meets exactly.
+risky_guards = st.builds(
+    Guards,
+    max_step=st.sampled_from([0.1, 0.7]),
+    max_drawdown=st.sampled_from([0.0531, 0.99]),
+    stop_loss=st.sampled_from([0.0, 0.0117]),
+    trailing_stop=st.sampled_from([0.0, 0.0213]),
+    min_holding_bars=st.sampled_from([0, 3]),
+    cooldown_bars=st.sampled_from([0, 2]),
+)
+venue_costs = st.builds(
+    Costs,
+    slippage_bps=st.just(3.0),
+    fee_in_coin=st.booleans(),
+    increment=st.sampled_from([1e-4, (1e-6, 1e-4, 1e-3)]),
+    min_notional=st.sampled_from([10.0, (5.0, 10.0, 200.0)]),
 )
 any_actions = arrays(np.float64, (12, 3), elements=st.floats(allow_nan=False, allow_infinity=False))
 # Off every threshold: at a knife's edge two exact methods may round to either side, and both are right.
@@ -43,12 +65,10 @@ def tensors(market: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def book(*, cash: float, units: list[float], peak: float = 0.0, halted: bool = False) -> Book:
-    return Book(
-        cash=torch.tensor([cash], dtype=torch.float64),
-        units=torch.tensor([units], dtype=torch.float64),
-        peak=torch.tensor([peak], dtype=torch.float64),
-        halted=torch.tensor([halted]),
-    )
+    account = Book.fresh(capital=cash, books=1, tickers=len(units))
+    account.units[0] = torch.tensor(units, dtype=torch.float64)
+    account.peak[0], account.halted[0] = peak, halted
+    return account
 
 
 def wish(*action: float) -> Tensor:
@@ -81,108 +101,113 @@ def test_equity_changes_only_by_prices_fees_and_slippage(make_market, actions, g
         orders = decide(account, action.unsqueeze(0), closes[t], guards=guards, costs=costs)
         filled = settle(account, orders, opens[t + 1], tradable[t + 1], costs=costs)
         traded = filled.abs() * opens[t + 1]
-        paid = torch.where(filled > 0, traded * (costs.buy_factor - 1), traded * (1 - costs.sell_factor))
+        taken = 1 - costs.coin_factor  # out of the coins bought
+        paid = torch.where(filled > 0, traded * (costs.buy_factor - 1 + taken), traded * (1 - costs.sell_factor))
         moved = held * (opens[t + 1] - closes[t]) + account.units * (closes[t + 1] - opens[t + 1])
-        assert float(account.equity(closes[t + 1])) == pytest.approx(float(before + (moved - paid).sum()), rel=1e-10)
-
-
-def scalar_step(
-    cash: Decimal, units: list[Decimal], action: Any, prices: Any, *, guards: Guards, costs: Costs
-) -> tuple[Decimal, list[Decimal]]:
-    """One decision and its fills, written once more for one book in plain decimals."""
-    close, opening, tradable = ([Decimal(float(x)) for x in row] for row in prices)
-    step, dead, low, top, least, lot = (
-        Decimal(x) for x in (
-            guards.max_step, guards.dead_band, guards.min_cash, guards.max_weight, costs.min_notional, costs.increment
+        assert float(account.mark(closes[t + 1], guards)) == pytest.approx(
+            float(before + (moved - paid).sum()), rel=1e-10
         )
-    )  # fmt: skip
-    slip, fee = Decimal(costs.slippage_bps) / 10_000, Decimal(costs.fee_bps) / 10_000
-    pay, get = (1 + slip) * (1 + fee), (1 - slip) * (1 - fee)
-
-    def lots(x: Decimal) -> Decimal:
-        return (x / lot + Decimal("1e-9")).to_integral_value(ROUND_FLOOR) * lot
-
-    equity = cash + sum(u * p for u, p in zip(units, close, strict=True))
-    buys, sells = [], []
-    for wished, held, price in zip(action, units, close, strict=True):
-        change = min(max(Decimal(float(wished)), Decimal(-1)), Decimal(1)) * step
-        change = change if abs(change) >= dead else Decimal(0)
-        weight = held * price / equity
-        sold = Decimal(0)
-        if change < 0 and weight + change <= 0:
-            sold = held
-        elif change < 0:
-            sold = lots(-change * equity / price)
-            sold = sold if sold * price >= least else Decimal(0)
-        sells.append(sold)
-        buys.append(min(max(change, Decimal(0)), max(top - weight, Decimal(0))) * equity)
-    budget = max(cash + get * sum(s * p for s, p in zip(sells, close, strict=True)) - low * equity, Decimal(0))
-    needed = pay * sum(buys)
-    share = min(budget / needed, Decimal(1)) if needed else Decimal(1)
-    bought = [lots(b * share / p) for b, p in zip(buys, close, strict=True)]
-    bought = [b if b * p >= least else Decimal(0) for b, p in zip(bought, close, strict=True)]
-
-    sells = [min(s, u) * ok for s, u, ok in zip(sells, units, tradable, strict=True)]
-    bought = [b * ok for b, ok in zip(bought, tradable, strict=True)]
-    cash += get * sum(s * p for s, p in zip(sells, opening, strict=True))
-    needed = pay * sum(b * p for b, p in zip(bought, opening, strict=True))
-    if needed > cash:
-        bought = [lots(b * cash / needed) for b in bought]
-    cash -= pay * sum(b * p for b, p in zip(bought, opening, strict=True))
-    return cash, [u - s + b for u, s, b in zip(units, sells, bought, strict=True)]
 
 
-@settings(max_examples=25)
-@given(actions=plain_actions, seed=st.integers(0, 9), max_step=st.sampled_from([0.1, 0.7]))
-def test_a_scalar_decimal_twin_agrees_to_1e_9(make_market, actions, seed, max_step):
+@settings(max_examples=60)
+@given(actions=plain_actions, seed=st.integers(0, 9), guards=risky_guards, costs=venue_costs)
+def test_a_scalar_decimal_twin_agrees_to_1e_9(make_market, actions, seed, guards, costs):
     market = make_market(seed=seed)
-    guards = Guards(max_step=max_step, max_drawdown=0.99)
-    costs = Costs(slippage_bps=3, increment=1e-4)
     opens, closes, tradable = tensors(market)
     account = Book.fresh(capital=1e5, books=1, tickers=3)
-    cash, units = Decimal(100_000), [Decimal(0)] * 3
+    twin = Twin.fresh(capital=100_000, tickers=3, guards=guards, costs=costs)
     for t, action in enumerate(actions):
         orders = decide(account, torch.from_numpy(action).unsqueeze(0), closes[t], guards=guards, costs=costs)
         settle(account, orders, opens[t + 1], tradable[t + 1], costs=costs)
-        prices = market.close[t], market.open[t + 1], market.tradable[t + 1]
-        cash, units = scalar_step(cash, units, action, prices, guards=guards, costs=costs)
-        np.testing.assert_allclose(account.units[0].numpy(), [float(u) for u in units], rtol=1e-9, atol=1e-9)
-        assert float(account.cash[0]) == pytest.approx(float(cash), rel=1e-9, abs=1e-6)
+        equity = account.mark(closes[t + 1], guards)
+        bar = market.close[t], market.open[t + 1], market.tradable[t + 1], market.close[t + 1]
+        assert float(equity) == pytest.approx(float(twin.step(action, bar)), rel=1e-9)
+        np.testing.assert_allclose(account.units[0].numpy(), twin.units, rtol=1e-9, atol=1e-9)
+        assert float(account.cash[0]) == pytest.approx(float(twin.cash), rel=1e-9, abs=1e-6)
+        assert bool(account.halted[0]) is twin.halted
+        for name in ("entry", "high", "bars", "cooldown", "stopped"):
+            ours, theirs = getattr(account.positions, name)[0], [float(getattr(one, name)) for one in twin.positions]
+            np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9, err_msg=f"{name} after bar {t}")
 
 
-@settings(max_examples=25)
-@given(actions=plain_actions, order=st.permutations(range(3)), seed=st.integers(0, 9))
-def test_permuting_tickers_permutes_results(make_market, actions, order, seed):
+@settings(max_examples=30)
+@given(
+    actions=plain_actions,
+    order=st.permutations(range(3)),
+    seed=st.integers(0, 9),
+    guards=risky_guards,
+    costs=venue_costs,
+)
+def test_permuting_tickers_permutes_results(make_market, actions, order, seed, guards, costs):
     prices = tensors(make_market(seed=seed))
-    guards, costs = Guards(max_step=0.5), Costs(increment=1e-4)
 
-    def run(order: list[int]) -> tuple[Tensor, Tensor]:
+    def permuted(rule: Any, order: list[int]) -> Any:
+        return tuple(rule[i] for i in order) if isinstance(rule, tuple) else rule
+
+    def run(order: list[int]) -> Book:
         opens, closes, tradable = (x[:, order] for x in prices)
+        rules = {name: permuted(getattr(costs, name), order) for name in ("increment", "min_notional")}
+        venue = costs.model_copy(update=rules)
         account = Book.fresh(capital=1e5, books=1, tickers=3)
         for t, action in enumerate(torch.from_numpy(actions[:, order])):
-            orders = decide(account, action.unsqueeze(0), closes[t], guards=guards, costs=costs)
-            settle(account, orders, opens[t + 1], tradable[t + 1], costs=costs)
-        return account.cash, account.units
+            orders = decide(account, action.unsqueeze(0), closes[t], guards=guards, costs=venue)
+            settle(account, orders, opens[t + 1], tradable[t + 1], costs=venue)
+            account.mark(closes[t + 1], guards)
+        return account
 
-    cash, units = run([0, 1, 2])
-    other_cash, other_units = run(list(order))
-    torch.testing.assert_close(other_units, units[:, list(order)], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(other_cash, cash, rtol=1e-9, atol=1e-6)
+    straight, other = run([0, 1, 2]), run(list(order))
+    torch.testing.assert_close(other.units, straight.units[:, list(order)], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(other.cash, straight.cash, rtol=1e-9, atol=1e-6)
+    for name in ("entry", "high", "bars", "cooldown", "stopped"):
+        one, two = getattr(straight.positions, name), getattr(other.positions, name)
+        torch.testing.assert_close(two, one[:, list(order)], rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=20)
-@given(actions=arrays(np.float64, (5, 8, 3), elements=st.floats(-2, 2)), seed=st.integers(0, 9))
-def test_a_book_in_a_batch_is_bit_identical_to_the_same_book_alone(make_market, actions, seed):
-    opens, closes, tradable = tensors(make_market(seed=seed))
-    guards, costs = Guards(max_step=0.4), Costs()
-    batch = Book.fresh(capital=1e5, books=8, tickers=3)
-    alone = [Book.fresh(capital=1e5, books=1, tickers=3) for _ in range(8)]
+@settings(max_examples=12)
+@given(
+    actions=arrays(np.float64, (12, 8, 7), elements=st.floats(-2, 2)),
+    seed=st.integers(0, 9),
+    guards=risky_guards,
+    coin=st.booleans(),
+)
+def test_a_book_in_a_batch_is_bit_identical_to_the_same_book_alone(make_market, actions, seed, guards, coin):
+    opens, closes, tradable = tensors(make_market(seed=seed, tickers=7))
+    costs = Costs(slippage_bps=3, fee_in_coin=coin)
+    batch = Book.fresh(capital=1e5, books=8, tickers=7)
+    alone = [Book.fresh(capital=1e5, books=1, tickers=7) for _ in range(8)]
     for t, action in enumerate(torch.from_numpy(actions)):
         for account, wished in [(batch, action), *zip(alone, action.split(1), strict=True)]:
             orders = decide(account, wished, closes[t], guards=guards, costs=costs)
             settle(account, orders, opens[t + 1], tradable[t + 1], costs=costs)
-    assert torch.equal(batch.units, torch.cat([one.units for one in alone]))
-    assert torch.equal(batch.cash, torch.cat([one.cash for one in alone]))
+            account.mark(closes[t + 1], guards)
+    for name in ("cash", "units", "peak", "worst", "halted"):
+        assert torch.equal(getattr(batch, name), torch.cat([getattr(one, name) for one in alone])), name
+    for name in ("entry", "high", "bars", "cooldown", "stopped"):
+        together = torch.cat([getattr(one.positions, name) for one in alone])
+        assert torch.equal(getattr(batch.positions, name), together), name
+
+
+@pytest.mark.parametrize("guards", [Guards(max_step=0.4), Guards(max_step=0.4, max_drawdown=0.05, min_holding_bars=1)])
+def test_a_book_that_need_not_remember_trades_alike_whether_it_does_or_not(make_market, guards):
+    assert not guards.need_memory
+    opens, closes, tradable = tensors(make_market(seed=0))
+    books = [Book.fresh(capital=1e5, books=4, tickers=3, remembers=remembers) for remembers in (True, False)]
+    random = torch.Generator().manual_seed(0)
+    for t in range(40):
+        action = torch.randn(4, 3, generator=random)
+        for one in books:
+            orders = decide(one, action, closes[t], guards=guards, costs=Costs())
+            settle(one, orders, opens[t + 1], tradable[t + 1], costs=Costs())
+            one.mark(closes[t + 1], guards)
+        assert torch.equal(books[0].units, books[1].units)
+        assert torch.equal(books[0].cash, books[1].cash)
+        assert torch.equal(books[0].positions.entry > 0, books[0].units > 0)
+    assert not books[1].positions.entry.any()
+
+
+@pytest.mark.parametrize("name", ["stop_loss", "trailing_stop", "min_holding_bars", "cooldown_bars"])
+def test_every_guard_that_goes_by_a_position_needs_memory(name):
+    assert Guards.model_validate({name: 2 if name.endswith("bars") else 0.1}).need_memory
 
 
 def test_defect_02_no_order_fills_at_a_filled_bar_and_fills_pay_the_next_open():

@@ -84,7 +84,8 @@ def test_another_seed_starts_elsewhere_and_the_same_seed_in_the_same_place(make_
 
 def test_defect_11_reset_restores_everything(make_market):
     market = make_market(seed=1, volatility=0.01, filled=0.0)
-    lived, rested = (make_env(market, guards=Guards(max_drawdown=0.99)) for _ in range(2))
+    risky = Guards(max_drawdown=0.99, stop_loss=0.01, trailing_stop=0.01, cooldown_bars=5)
+    lived, rested = (make_env(market, guards=risky) for _ in range(2))
     play(lived, 4, noise(1))
     play(rested, 4, lambda env: torch.zeros(BOOKS, TICKERS))
     lived.book.halted = torch.ones(BOOKS, dtype=torch.bool)
@@ -92,12 +93,38 @@ def test_defect_11_reset_restores_everything(make_market):
     for env in (lived, rested):
         env._rollouts_left.zero_()
     assert torch.equal(lived.begin_rollout(), rested.begin_rollout())
-    for name in ("cash", "units", "peak", "halted"):
+    for name in ("cash", "units", "peak", "worst", "halted"):
         assert torch.equal(getattr(lived.book, name), getattr(rested.book, name)), name
+    for name in ("entry", "high", "bars", "cooldown", "stopped"):
+        assert torch.equal(getattr(lived.book.positions, name), getattr(rested.book.positions, name)), name
+    assert not lived.book.positions.stopped.any()
+    assert torch.equal(lived.book.positions.bars, (lived.book.units > 0).double())
     assert not lived.book.halted.any()
     close = lived._per_book(lived._close[lived.t])
     torch.testing.assert_close(lived.book.equity(close), torch.full((BOOKS,), 1e5, dtype=torch.float64))
     torch.testing.assert_close(lived.book.peak, torch.full((BOOKS,), 1e5, dtype=torch.float64))
+
+
+def test_defect_11_reset_makes_it_as_new(make_market):
+    market = make_market(seed=1)
+    fresh = make_env(market, seed=3)
+    lived = make_env(market, seed=4)
+    play(lived, 3, noise(1))
+    lived.reset(seed=3)
+    for _ in range(4):
+        assert torch.equal(fresh.begin_rollout(), lived.begin_rollout())
+        for action in torch.randn(LAYOUT.steps, BOOKS, TICKERS, generator=torch.Generator().manual_seed(0)):
+            assert torch.equal(fresh.step(action).reward, lived.step(action).reward)
+            assert torch.equal(fresh.entries(), lived.entries())
+
+
+def test_what_a_book_holds_stays_in_the_quick_memory_layout(make_market):
+    """Not a promise about numbers: one operation that mixes layouts makes all that follow several times slower."""
+    env = make_env(make_market(seed=1), guards=Guards(max_drawdown=0.01, stop_loss=0.01))
+    play(env, 3, noise(1))
+    positions = env.book.positions
+    held = [positions.entry, positions.high, positions.bars, positions.cooldown, positions.stopped]
+    assert {x.stride() for x in [env.book.units, *held]} == {(1, BOOKS)}
 
 
 def test_an_episode_lasts_its_bars_and_groups_end_at_different_rollouts(make_market):
@@ -142,29 +169,44 @@ def test_ruin_terminates_only_the_ruined_book_and_gives_it_a_fresh_account(make_
     assert not ruined[:, 2].any()
 
 
+def worst_drawdown(path):
+    """Log-return from the highest equity to the lowest after it, [B], >= 0."""
+    path = torch.stack(path)
+    return torch.log(path.cummax(0).values / path).amax(0)
+
+
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 20),
     benchmark=st.sampled_from(["none", "equal_weight"]),
     turnover=st.floats(0, 0.1),
     concentration=st.floats(0, 0.1),
+    drawdown=st.sampled_from([0.0, 0.5]),
 )
 def test_per_ticker_rewards_sum_to_the_log_return_less_benchmark_and_penalties(
-    make_market, seed, benchmark, turnover, concentration
+    make_market, seed, benchmark, turnover, concentration, drawdown
 ):
-    terms = Reward(benchmark=benchmark, turnover_penalty=turnover, concentration_penalty=concentration)
+    terms = Reward(
+        benchmark=benchmark,
+        turnover_penalty=turnover,
+        concentration_penalty=concentration,
+        drawdown_penalty=drawdown,
+    )
     market = make_market(seed=seed)
     env = make_env(market, reward=terms)
     env.begin_rollout()
     act = noise(seed)
+    path = [env.book.equity(env._per_book(env._close[env.t]))]
     for _ in range(LAYOUT.steps):
         rows = env.t.numpy().repeat(LAYOUT.environments)
         before = env.book.equity(env._per_book(env._close[env.t]))
         outcome = env.step(act(env))
         value = env.book.units * env._per_book(env._close[env.t])
         after = env.book.cash + value.sum(-1)
+        path.append(after)
         expected = torch.log(after / before) - turnover * outcome.turnover.sum(-1)
         expected -= concentration * (value / after.unsqueeze(-1)).square().sum(-1)
+        expected -= drawdown * (worst_drawdown(path) - worst_drawdown(path[:-1]))
         if benchmark == "equal_weight":
             expected -= torch.from_numpy(np.log((market.close[rows + 1] / market.close[rows]).mean(-1)))
         torch.testing.assert_close(outcome.reward.sum(-1), expected, rtol=1e-9, atol=1e-12)

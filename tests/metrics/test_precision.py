@@ -1,13 +1,16 @@
 """The stated precision of a Sharpe ratio is the one simulation finds."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
+from skfolio.measures import probabilistic_sharpe_ratio
 
 from cappuccino_ml.metrics import (
     minimum_detectable_difference,
     minimum_track_record_length,
+    probabilistic_sharpe,
     sharpe_standard_error,
 )
 
@@ -64,3 +67,32 @@ def test_a_track_record_of_the_minimum_length_is_just_significant() -> None:
     assert sharpe / error_at_that_length == pytest.approx(1.644854, rel=1e-5)
     assert minimum_track_record_length(-returns, HOURLY) is None
     assert minimum_track_record_length(returns, HOURLY, against_sharpe=100.0) is None
+
+
+@pytest.mark.parametrize(("per_year", "years"), [(12, 3.24), (52, 2.83), (250, 2.73)])
+def test_the_minimum_track_record_is_the_one_of_bailey_and_lopez_de_prado_2012(per_year: int, years: float) -> None:
+    # Their example: an annual Sharpe of 2 against one of 1 at 95%; monthly, weekly and daily normal returns.
+    quantiles = NormalDist().inv_cdf
+    values = np.array([quantiles((i + 0.5) / 20_000) for i in range(20_000)])
+    returns = 0.01 * ((values - values.mean()) / values.std() + 2.0 / math.sqrt(per_year))
+    bars = minimum_track_record_length(returns, per_year, against_sharpe=1.0)
+    assert bars is not None
+    assert bars / per_year == pytest.approx(years, abs=0.01)
+
+
+def test_the_probabilistic_sharpe_is_the_one_of_skfolio() -> None:
+    rng = np.random.default_rng(4)
+    returns = 0.01 * (rng.exponential(size=5000) - 0.97)
+    ours = probabilistic_sharpe(returns, HOURLY, against_sharpe=1.0)
+    assert ours == pytest.approx(probabilistic_sharpe_ratio(returns, 1.0 / math.sqrt(HOURLY)), abs=2e-4)
+    assert 0.5 < ours < 1.0
+
+
+def test_the_deflated_sharpe_of_bailey_and_lopez_de_prado_2014_is_reproduced() -> None:
+    # Their example: Sharpe 2.5 a year of 250 days, 1,250 days, skew -3 and kurtosis 10, which two values can have.
+    values = np.where(np.arange(1250) < 105, -1.0, 0.0)
+    score = (values - values.mean()) / values.std()
+    assert (np.mean(score**3), np.mean(score**4)) == pytest.approx((-3.0, 10.0), abs=0.01)
+    returns = 0.01 * (score + 2.5 / math.sqrt(250))
+    luck = 0.1132 * math.sqrt(250)  # of 100 trials
+    assert probabilistic_sharpe(returns, 250, against_sharpe=luck) == pytest.approx(0.9004, abs=5e-4)

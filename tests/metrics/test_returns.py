@@ -124,7 +124,7 @@ def test_exposure_turnover_and_saturation_are_what_they_say() -> None:
     assert metrics.exposure([[0.2, 0.3], [0.0, 0.1]]) == pytest.approx(0.3)
     assert metrics.turnover_per_day([0.01, 0.03], HOURLY) == pytest.approx(0.48)
     assert metrics.turnover_per_day([0.01, 0.03], 365.0) == pytest.approx(0.02)
-    assert metrics.saturated_share([[1.0, -1.0], [0.5, 0.0]]) == 0.5
+    assert metrics.saturated_share([[1.0, -1.0], [0.5, -0.99]]).tolist() == [1.0, 0.5]
 
 
 def test_a_summary_is_json_and_holds_no_nan() -> None:
@@ -135,7 +135,7 @@ def test_a_summary_is_json_and_holds_no_nan() -> None:
         benchmark=sample(3),
         weights=rng.random((500, 3)) / 3,
         turnover=rng.random(500) / 100,
-        actions=rng.uniform(-1, 1, (500, 3)),
+        saturation=metrics.saturated_share(rng.uniform(-1, 1, (500, 3))),
     )
     assert metrics.Performance.model_validate_json(row.model_dump_json()) == row
     assert all(math.isfinite(value) for value in row.model_dump().values())

@@ -37,6 +37,7 @@ def test_the_checks_that_guard_are_blocking() -> None:
         "clocks_agree": False,
         "no_outliers": False,
         "check_features": True,
+        "features_are_current": False,
     }
 
 

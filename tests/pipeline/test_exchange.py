@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 from lookalikes.alpaca import AlpacaLookAlike
@@ -92,6 +93,23 @@ def test_answers_that_are_no_bars_fail_the_run_in_one_sentence_and_leave_the_lak
     assert bytes_of(tmp_path / "bars") == before
     binance.stay(None)
     assert update(cappuccino, "2024-03", "2024-03", instance).success
+
+
+def test_after_an_outage_that_cannot_be_filled_a_later_beginning_is_the_way_out(tmp_path: Path):
+    outage = frozenset(datetime(2024, 1, 20, hour, tzinfo=UTC) for hour in range(12))
+    instance = dg.DagsterInstance.ephemeral()
+    with Binance(SimulatedMarket(now=NOW, first=SINCE, holes=outage)) as venue:
+        cappuccino = over_binance(tmp_path, venue)
+        result = update(cappuccino, "2024-01", "2024-03", instance)
+        assert not result.success
+        assert "no bars for 12 bars from 2024-01-20T00:00Z" in failure_reason(result)
+        configuration = cappuccino.configuration.model_copy(update={"since": datetime(2024, 1, 21, tzinfo=UTC)})
+        later = Cappuccino(configuration, clock=ManualClock(NOW))
+        assert later.bars.folder == cappuccino.bars.folder
+        asked = len(venue.asked())
+        assert update(later, "2024-01", "2024-02", instance).success
+        assert len(venue.asked()) == asked
+        assert later.panel().timestamps[0] == np.datetime64("2024-01-21", "us")
 
 
 def test_another_universe_or_timeframe_is_a_new_table_beside_the_old_one(tmp_path: Path, binance: Binance):

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
+from cappuccino_ml.bars import ingest_month, month_bounds, read_bars
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ConfigurationError
 from cappuccino_ml.core.errors import CappuccinoError
@@ -20,7 +22,7 @@ from cappuccino_pipeline.dagster_home import PID_TAG, bury_dead_runs, in_process
 from cappuccino_pipeline.definitions import definitions_for, defs
 from cappuccino_pipeline.doctor import report
 from cappuccino_pipeline.jobs import months_tags
-from cappuccino_pipeline.partitions import MONTHS, month_bounds, month_partitions
+from cappuccino_pipeline.partitions import MONTHS, month_partitions
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.schedules import hourly_bars
 from cappuccino_pipeline.sensors import DEPLOYMENT, REPORT, follow_aliases, run_failure_alert
@@ -116,6 +118,7 @@ class TestMonths:
             "clocks_agree",
             "no_outliers",
             "check_features",
+            "features_are_current",
         }
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
         assert self.run(cappuccino, "2024-01", "2024-03").success
@@ -140,12 +143,46 @@ class TestHourlyBars:
             (datetime(2027, 1, 9, 0, 3, tzinfo=UTC), []),
         ],
     )
-    def test_each_tick_updates_the_months_that_may_lack_bars(self, tick: datetime, months: list[str]):
-        data = hourly_bars.evaluate_tick(
-            dg.build_schedule_context(scheduled_execution_time=tick, repository_def=defs.get_repository_def())
-        )
+    def test_each_tick_updates_the_months_that_may_lack_bars(
+        self, cappuccino: Cappuccino, tick: datetime, months: list[str]
+    ):
+        data = self.tick(cappuccino, tick)
         assert [request.partition_key for request in data.run_requests or []] == months
         assert bool(data.skip_message) == (not months)
+
+    def tick(self, cappuccino: Cappuccino, moment: datetime) -> ScheduleExecutionData:
+        return hourly_bars.evaluate_tick(
+            dg.build_schedule_context(
+                scheduled_execution_time=moment,
+                repository_def=defs.get_repository_def(),
+                resources={"cappuccino": cappuccino},
+            )
+        )
+
+    def test_months_that_were_left_half_asked_for_are_asked_for_again_however_long_the_machine_was_off(
+        self, tmp_path: Path
+    ):
+        pair = Universe(tickers=("BTC", "ETH"))
+        cappuccino = Cappuccino(Configuration(state=tmp_path, universe=pair))
+        left_off = datetime(2024, 3, 31, 18, 3, tzinfo=UTC)
+        for month, now in [("2024-02", left_off), ("2024-03", left_off)]:
+            ingest_month(cappuccino.source, cappuccino.bars, pair, month, now=now, window=cappuccino.coverage)
+        back = datetime(2024, 5, 4, 7, 3, tzinfo=UTC)
+        asked = [request.partition_key for request in self.tick(cappuccino, back).run_requests or []]
+        assert asked == ["2024-03", "2024-04", "2024-05"]
+        for month in asked:
+            ingest_month(cappuccino.source, cappuccino.bars, pair, str(month), now=back, window=cappuccino.coverage)
+        later = self.tick(cappuccino, back + timedelta(hours=1)).run_requests or []
+        assert [request.partition_key for request in later] == ["2024-05"]
+        whole = cappuccino.source.fetch(
+            symbol="ETH-USD",
+            universe=pair,
+            start=datetime(2024, 3, 1, tzinfo=UTC),
+            end=datetime(2024, 5, 1, tzinfo=UTC),
+        )
+        held = read_bars(cappuccino.bars)
+        inside = (held["symbol"] == "ETH-USD") & (held["timestamp"] >= "2024-03") & (held["timestamp"] < "2024-05")
+        assert inside.sum() == len(whole)
 
 
 class TestFollowAliases:

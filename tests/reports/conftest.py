@@ -20,7 +20,18 @@ from cappuccino_ml.reports.page import Findings
 from cappuccino_ml.study import DatasetConfig, SplitSettings, StudyResult, StudySettings, TrialResult, make_splits
 from cappuccino_ml.trading.report import Comparison
 from cappuccino_ml.trading.session import SessionReport
-from cappuccino_ml.verdict import Finding, GateSettings, Reading, Row, ValidationReport, judge, sharpe_interval
+from cappuccino_ml.verdict import (
+    Finding,
+    GateSettings,
+    Reading,
+    Row,
+    SuperiorSet,
+    ValidationReport,
+    judge,
+    overfitting,
+    sharpe_interval,
+    superior_set,
+)
 from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -168,12 +179,24 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({**columns, **extra}, index=pd.DatetimeIndex(stamps(ROWS)[6529 : 6529 + bars], tz="UTC"))
 
 
-def make_report(frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: bool, gift: float) -> ValidationReport:
+def made_trials(study: StudyResult, *, drift: float) -> tuple[np.ndarray, SuperiorSet]:
+    """Active returns of the completed trials on 2,000 bars, and what StepM says of them."""
+    active = np.random.default_rng(9).normal(drift, 0.003, (2000, len(study.completed)))
+    numbers = tuple(trial.number for trial in study.completed)
+    return active, superior_set(active=active, trials=numbers, seed=1, resamples=199)
+
+
+def make_report(
+    frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: bool, gift: float, skilled: bool
+) -> ValidationReport:
     """A report whose candidate earns `gift` per bar more than in `frame`."""
     returns = {name: frame[name].to_numpy() for name in frame.columns if not set("@#") & set(name)}
     returns["ft"] = returns["ft"] + gift
     bars = len(frame)
+    active, superior = made_trials(study, drift=4e-4 if skilled else 0.0)
     verdict = judge(
+        superior=superior,
+        candidate_trial=5,
         candidate=returns["ft"],
         incumbent=returns["equal_weight"],
         incumbent_name="equal_weight",
@@ -192,12 +215,14 @@ def make_report(frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: b
             bars_per_year=PER_YEAR,
             weights=np.full((bars, 1), 0.6),
             turnover=np.full(bars, 0.012),
+            benchmark=returns["equal_weight"],
+            saturation=np.full(bars, 0.05),
         )
         try:
             interval = sharpe_interval(returns[name], bars_per_year=PER_YEAR, seed=1, resamples=199).interval
         except NotTestableError:
             interval = None
-        return Row(name=name, performance=performance, interval=interval)
+        return Row(name=name, performance=performance, interval=interval, capacity=1_234_567.8)
 
     test = paired_sharpe_test(
         candidate=returns["ft"], incumbent=returns["mlp"], bars_per_year=PER_YEAR, seed=1, resamples=199
@@ -215,6 +240,8 @@ def make_report(frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: b
         candidate_trial=5,
         development_sharpe=1.41,
         verdict=verdict,
+        superior=superior,
+        overfitting=overfitting(returns=active, candidate=4, bars_per_year=PER_YEAR, trials_counted=7 if fresh else 21),
         reading=Reading(
             study=study.key,
             data="x",
@@ -281,6 +308,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
         *,
         label: str = "simulated",
         gift: float = 0.0,
+        skilled: bool = True,
         fresh: bool = True,
         session: str = "REHEARSAL",
         **changes: Any,
@@ -303,7 +331,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
             "dataset": dataset,
             "skills": skills,
             "study": study,
-            "validation": report(label=label, fresh=fresh, gift=gift),
+            "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled),
             "version": "3",
             "aliases": {},
             "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",

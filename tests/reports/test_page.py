@@ -90,10 +90,40 @@ def test_only_an_inconclusive_verdict_on_real_bars_is_called_expected(make_findi
     assert said not in flat(page.terminal(make_findings(label="files (binance)")))
 
 
-def test_clause_a_is_shown_as_not_evaluated(make_findings: MakeFindings):
-    text = flat(page.terminal(make_findings()))
-    assert "not evaluated" in text
-    assert "Clause a is not evaluated yet" in text
+def test_clause_a_is_shown_with_its_p_value_and_the_number_of_superior_trials(make_findings: MakeFindings):
+    findings = make_findings()
+    text = flat(page.terminal(findings))
+    found = findings.validation.superior
+    assert f"{len(found.superior)} of 7 completed trials, over 2,000 development bars in blocks of 24" in text
+    assert f"p-value of trial 5 in StepM over all 7 completed trials {found.p_value(5):.3f} <= 0.050 yes" in text
+
+
+def test_a_study_in_which_no_trial_is_superior_wins_nothing_and_the_page_says_why(make_findings: MakeFindings):
+    findings = make_findings(skilled=False)
+    assert findings.validation.verdict.outcome == "inconclusive"
+    text = flat(page.terminal(findings))
+    assert "0 of 7 completed trials" in text
+    assert "clause a: p-value of trial 5 in StepM over all 7 completed trials: not met by" in text
+
+
+def test_every_policy_is_shown_beside_equal_weight(make_findings: MakeFindings):
+    findings = make_findings()
+    text = flat(page.terminal(findings))
+    for row in findings.validation.rows:
+        found = row.performance
+        assert f"{found.beta:.2f} {words.signed(found.information_ratio)} 5.0%" in text
+    assert "1,234,568" in text
+
+
+def test_what_is_reported_beside_the_gate_is_on_the_page(make_findings: MakeFindings):
+    findings = make_findings(fresh=False)
+    luck = findings.validation.overfitting
+    text = flat(page.terminal(findings))
+    assert luck.selection is not None
+    assert "expected best of 21 trials without skill" in text
+    assert f"confidence that its true Sharpe is above that {luck.deflated_sharpe:.1%}" in text
+    assert f"over 12,870 halves {luck.selection.pbo:.1%}" in text
+    assert "no clauses of it" in text
 
 
 def test_a_holdout_that_was_read_before_is_said_to_be_so(make_findings: MakeFindings):

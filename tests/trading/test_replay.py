@@ -25,28 +25,35 @@ def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -
     return session, compare(session, shadow_backtest(actor=actor, panel=panel, **span), costs=actor.costs, label="toy")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     filled=st.sampled_from([0.0, 0.05, 0.4]),
-    fee=st.sampled_from([0.0, 25.0]),
-    slippage=st.sampled_from([0.0, 7.0]),
-    max_step=st.sampled_from([0.1, 0.6]),
-    max_drawdown=st.sampled_from([0.02, 0.9]),
-    increment=st.sampled_from([1e-6, 1e-3]),
+    costs=st.builds(
+        Costs,
+        fee_bps=st.sampled_from([0.0, 25.0]),
+        fee_in_coin=st.booleans(),
+        slippage_bps=st.sampled_from([0.0, 7.0]),
+        increment=st.sampled_from([1e-6, 1e-3, (1e-6, 1e-4, 1e-2)]),
+    ),
+    guards=st.builds(
+        Guards,
+        min_cash=st.just(0.0),
+        max_step=st.sampled_from([0.1, 0.6]),
+        max_drawdown=st.sampled_from([0.02, 0.9]),
+        stop_loss=st.sampled_from([0.0, 0.012]),
+        trailing_stop=st.sampled_from([0.0, 0.015]),
+        min_holding_bars=st.sampled_from([0, 4]),
+        cooldown_bars=st.sampled_from([0, 3]),
+    ),
 )
-def test_replay_gives_the_backtests_orders_bar_by_bar(
-    seed: int, filled: float, fee: float, slippage: float, max_step: float, max_drawdown: float, increment: float
-) -> None:
-    actor = FakeActor(
-        guards=Guards(max_step=max_step, max_drawdown=max_drawdown, min_cash=0.0),
-        costs=Costs(fee_bps=fee, slippage_bps=slippage, increment=increment),
-    )
+def test_replay_gives_the_backtests_orders_bar_by_bar(seed: int, filled: float, costs: Costs, guards: Guards) -> None:
+    actor = FakeActor(guards=guards, costs=costs)
     session, result = both(actor, seed=seed, filled=filled)
     assert result.orders_equal, result.first_difference
     assert abs(result.return_gap) < 1e-9
     assert result.fills == result.backtest_fills > 0
-    if max_drawdown > 0.5:
+    if guards.max_drawdown > 0.5:
         assert (session.orders > 0).any()
         assert (session.orders < 0).any()
     assert session.equity[0] == 100_000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cappuccino_ml.metrics import annual_sharpe
-from cappuccino_ml.verdict import GateSettings, Verdict, choose_incumbent, judge
+from cappuccino_ml.verdict import GateSettings, SuperiorSet, Verdict, choose_incumbent, judge
 
 HOURLY = 8760.0
 BARS = 4380
@@ -22,9 +22,27 @@ def returns(seed: int, *, sharpe: float = 0.0, bars: int = BARS) -> np.ndarray:
     return 0.004 * (draw + sharpe / np.sqrt(HOURLY))
 
 
+def trials_with(**p_values: float) -> SuperiorSet:
+    """StepM's answer for trials named t0, t1, ... with these p-values."""
+    numbers = tuple(int(name[1:]) for name in p_values)
+    values = tuple(p_values.values())
+    return SuperiorSet(
+        trials=numbers,
+        statistics=tuple(3.0 - p for p in values),
+        p_values=values,
+        superior=tuple(number for number, p in zip(numbers, values, strict=True) if p <= 0.05),
+        alpha=0.05,
+        bars=8760,
+        block=24,
+        resamples=499,
+    )
+
+
 def verdict(**changes: Any) -> Verdict:
     """A clear win, but for what `changes` says."""
     arguments: dict[str, Any] = {
+        "superior": trials_with(t0=0.4, t3=0.01),
+        "candidate_trial": 3,
         "candidate": returns(1, sharpe=8.0),
         "incumbent": returns(2, sharpe=0.0),
         "incumbent_name": "champion",
@@ -43,12 +61,12 @@ def failing(result: Verdict) -> list[str]:
     return [clause.name for clause in result.failing]
 
 
-def test_a_clearly_better_candidate_wins_with_clause_a_named_as_missing() -> None:
+def test_a_clearly_better_candidate_wins_by_every_clause() -> None:
     result = verdict()
     assert result.outcome == "win"
-    assert result.clauses_missing == ("a",)
+    assert not result.failing
     assert [(clause.name, clause.passed) for clause in result.clauses] == [
-        ("a", None),
+        ("a", True),
         ("b", True),
         ("c", True),
         ("d", True),
@@ -58,7 +76,32 @@ def test_a_clearly_better_candidate_wins_with_clause_a_named_as_missing() -> Non
     assert result.test.lower > 0
 
 
-def test_against_cash_the_candidates_own_sharpe_is_tested() -> None:
+def test_a_candidate_outside_the_superior_set_does_not_win_however_good_its_holdout() -> None:
+    result = verdict(candidate_trial=0)
+    assert result.outcome == "inconclusive"
+    assert failing(result) == ["a"]
+    assert (
+        "trial 0 in StepM over all 2 completed trials: not met by 0.350 (p 0.400 against at most 0.050)"
+        in (result.reasons[0])
+    )
+    assert verdict(superior=trials_with(t3=0.05)).outcome == "win"
+
+
+def test_folds_too_short_to_test_are_inconclusive_with_the_reason() -> None:
+    short = trials_with(t3=1.0).model_copy(update={"obstacle": "100 development bars are fewer than 240"})
+    result = verdict(superior=short)
+    assert (result.outcome, failing(result)) == ("inconclusive", ["a"])
+    assert "not met: 100 development bars are fewer than 240" in result.reasons[0]
+
+
+def test_trials_tested_at_another_level_or_without_the_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at level 0\.05, not at 0\.01"):
+        verdict(settings=FAST.model_copy(update={"familywise_alpha": 0.01}))
+    with pytest.raises(ValueError, match="trial 7 is not among the 2 tested"):
+        verdict(candidate_trial=7)
+
+
+def test_against_cash_the_candidates_own_sharpe_is_trials_with() -> None:
     result = verdict(incumbent=np.zeros(BARS), incumbent_name="cash")
     assert result.outcome == "win"
     assert result.test is not None

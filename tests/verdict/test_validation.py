@@ -22,6 +22,7 @@ from cappuccino_ml.study import (
     SplitSettings,
     StudyResult,
     StudySettings,
+    TrialPaths,
     TrialResult,
     freeze_dataset,
     make_splits,
@@ -104,6 +105,15 @@ def trial(number: int, arm: Arm, value: float | None) -> TrialResult:
     )
 
 
+def paths(dataset: Dataset, *, skill: float = 0.0) -> TrialPaths:
+    """Bars of trials 0 and 1, half invested; `skill` is the drift per bar of trial 1."""
+    bars = tuple(fold.test[1] - fold.test[0] for fold in dataset.splits.folds)
+    rng = np.random.default_rng(0)
+    returns = rng.normal([0.0, skill], 0.001, (sum(bars), 2))
+    half = np.full(returns.shape, 0.5)
+    return TrialPaths(numbers=(0, 1), fold_bars=bars, returns=returns, turnover=0.1 * half, exposure=half)
+
+
 class Case:
     """A study with one finalist a side; the FT side is the better on the folds unless told otherwise."""
 
@@ -113,6 +123,7 @@ class Case:
         trials = (trial(0, "mlp", mlp), trial(1, "ft_scratch", ft), trial(2, "mlp", None))
         self.study = StudyResult(key=key, dataset_key=dataset.key, settings=StudySettings(), trials=trials)
         self.trials = {"ft": trials[1], "mlp": trials[0]}
+        self.root = root
         self.ledger = HoldoutLedger(root)
         self.champion: FakeActor | None = None
 
@@ -124,6 +135,7 @@ class Case:
         values: dict[str, Any] = {
             "dataset": self.dataset,
             "study": self.study,
+            "trials": paths(self.dataset),
             "finalists": finalists,
             "champion": self.champion,
             "ledger": self.ledger,
@@ -215,6 +227,42 @@ def test_stress_lines_are_dearer_cheaper_and_later_than_what_was_judged(
     judged = next(row for row in report.rows if row.name == "ft")
     assert report.stress["as judged"] == judged.performance.annual_sharpe
     assert not np.array_equal(frame["ft@late"], frame["ft"])
+
+
+def test_clause_a_is_about_the_candidates_own_trial_among_all_of_them(case: Case, dataset: Dataset) -> None:
+    report, _ = case.judge()
+    assert report.superior.trials == (0, 1)
+    assert report.superior.bars == sum(fold.test[1] - fold.test[0] for fold in dataset.splits.folds)
+    assert not report.superior.superior
+    assert "a" in [clause.name for clause in report.verdict.failing]
+    skilled, _ = case.judge(trials=paths(dataset, skill=0.002))
+    assert skilled.superior.superior == (1,)
+    assert next(clause for clause in skilled.verdict.clauses if clause.name == "a").passed
+
+
+def test_the_deflation_counts_the_trials_of_all_studies_on_the_same_bars(dataset: Dataset, tmp_path: Path) -> None:
+    first, _ = Case(dataset, tmp_path).judge()
+    second, _ = Case(dataset, tmp_path, key="s2").judge()
+    assert (first.overfitting.trials, first.overfitting.trials_counted) == (2, 2)
+    assert (second.overfitting.trials, second.overfitting.trials_counted) == (2, 4)
+    assert second.overfitting.expected_best_sharpe > first.overfitting.expected_best_sharpe > 0
+    assert second.overfitting.deflated_sharpe < first.overfitting.deflated_sharpe
+
+
+def test_capacity_follows_the_venues_volume_and_is_not_invented_without_it(case: Case, dataset: Dataset) -> None:
+    report, _ = case.judge()
+    assert {row.capacity for row in report.rows} == {None}
+    other = Case(dataset, case.root / "other", key="s2")
+    volume = np.full(dataset.market.close.shape, 1e6)
+    rows = {row.name: row for row in other.judge(volume=volume)[0].rows}
+    tenfold = Case(dataset, case.root / "tenfold", key="s3")
+    deep = {row.name: row for row in tenfold.judge(volume=10 * volume)[0].rows}
+    assert rows["cash"].capacity is None
+    assert rows["ft"].capacity is not None
+    assert deep["ft"].capacity == pytest.approx(10 * rows["ft"].capacity)
+    assert rows["ft"].performance.saturated_share is not None
+    with pytest.raises(ValueError, match="pass the same rows"):
+        Case(dataset, case.root / "third", key="s4").judge(volume=volume[1:])
 
 
 def test_the_champion_is_the_one_to_beat_once_there_is_one(case: Case, dataset: Dataset) -> None:

@@ -91,6 +91,7 @@ class Fault:
         promise: send `Content-Length` for the whole body but only half of it, then close.
         reset: end the connection with RST instead of answering.
         silent: never answer.
+        trickle_s: send one byte, wait so long, send the next.
         rows: replaces the bars before the dialect writes them down; others of the answer stay right.
         after: what was asked takes effect first, and only then the answer goes wrong.
     """
@@ -103,6 +104,7 @@ class Fault:
     promise: bool = False
     reset: bool = False
     silent: bool = False
+    trickle_s: float | None = None
     rows: Callable[[list[Row]], list[Row]] | None = None
     after: bool = False
 
@@ -128,6 +130,7 @@ TRUNCATED = Fault("truncated JSON", cut=0.6)
 SHORT_BODY = Fault("fewer bytes than promised", promise=True)
 RESET = Fault("connection reset", reset=True)
 SILENCE = Fault("silence", silent=True)
+TRICKLE = Fault("a byte now and then", trickle_s=0.05)
 NULL_ROWS = Fault("null rows", rows=lambda rows: [(None,) * len(row) for row in rows])
 ONE_NULL_PRICE = Fault("one null price", rows=lambda rows: [*rows[:-1], (*rows[-1][:4], None, rows[-1][5])])
 UNORDERED = Fault("unordered rows", rows=_shuffled)
@@ -275,7 +278,13 @@ class LookAlike:
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(length))
         handler.end_headers()
-        handler.wfile.write(body)
+        if fault.trickle_s is None:
+            handler.wfile.write(body)
+            return
+        for place in range(length):
+            handler.wfile.write(body[place : place + 1])
+            if self._closed.wait(fault.trickle_s):
+                return
 
 
 _RIGHT = Fault("")

@@ -18,5 +18,6 @@ class SimulatedMarket(Market):
         bars = source.fetch(symbol=symbol, universe=Universe(), start=self.first, end=self.now + bar)
         opened = bars["timestamp"].astype("datetime64[ms, UTC]").astype("int64")
         inside = (opened <= ms(self.now)) & (opened >= (since or 0)) & (opened < (until or np.inf))
+        inside &= ~opened.isin([ms(moment) for moment in self.holes])
         numbers = bars[inside].drop(columns="timestamp").itertuples(index=False, name=None)
         return [(t, *row) for t, row in zip(opened[inside].tolist(), numbers, strict=True)]
