@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 STATE_FOLDER = $${CAPPUCCINO_STATE:-data_lake}
 STAGES := bars features datasets encoders studies refits verdicts models trading current mlflow dagster reports
 
-.PHONY: help demo test test-slow check evidence ui doctor clean-state
+.PHONY: help demo test test-slow soak check evidence ui doctor clean-state
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: $(STAMP) ## the tests, except the slow ones
 
 test-slow: $(STAMP) ## the slow tests: real processes, browser, longer training
 	@$(BIN)/pytest -m slow
+
+soak: $(STAMP) ## 10,000 bars of paper trading with random faults and kills: nothing doubled, nothing lost, one book
+	@$(BIN)/python -m tests.trading.soak --bars 10000
 
 check: $(STAMP) ## style, types and the import contracts
 	@$(BIN)/ruff check .

@@ -1,6 +1,15 @@
 """Paper trading: broker port, orders, ledger, the trader, deployment, replay of history and its report."""
 
-from cappuccino_ml.trading.broker import Account, Broker, BrokerSilentError, DuplicateOrderError, Quote
+from cappuccino_ml.trading.alpaca_broker import AlpacaBroker, AlpacaRules
+from cappuccino_ml.trading.broker import (
+    AccessRefusedError,
+    Account,
+    Broker,
+    BrokerBusyError,
+    BrokerSilentError,
+    DuplicateOrderError,
+    Quote,
+)
 from cappuccino_ml.trading.deployment import (
     Deployment,
     Followed,
@@ -10,28 +19,38 @@ from cappuccino_ml.trading.deployment import (
     read_deployment,
     wanted,
 )
-from cappuccino_ml.trading.engine import Mode, Tick, Trader
+from cappuccino_ml.trading.engine import Tick, Trader
 from cappuccino_ml.trading.feed import BarFeed, PanelFeed
 from cappuccino_ml.trading.hosts import require_paper_host
+from cappuccino_ml.trading.journal import Mode
 from cappuccino_ml.trading.ledger import Ledger, Row
+from cappuccino_ml.trading.limits import NO_LIMITS, Limits
 from cappuccino_ml.trading.model import TradingModel
+from cappuccino_ml.trading.open_quotes import OpenQuotes
 from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
 from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 from cappuccino_ml.trading.session import SessionReport, read_session, run_session
-from cappuccino_ml.trading.simulated_broker import OpenQuotes, SimulatedBroker
-from cappuccino_ml.trading.state import TradingState, release
+from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
+from cappuccino_ml.trading.state import TradingState, release, restrict
 
 __all__ = [
+    "NO_LIMITS",
+    "AccessRefusedError",
     "Account",
+    "AlpacaBroker",
+    "AlpacaRules",
     "BarFeed",
     "Broker",
+    "BrokerBusyError",
     "BrokerSilentError",
     "Comparison",
     "Deployment",
     "DuplicateOrderError",
     "Followed",
+    "Habits",
     "Ledger",
+    "Limits",
     "Mode",
     "OpenQuotes",
     "Order",
@@ -57,6 +76,7 @@ __all__ = [
     "release",
     "replay",
     "require_paper_host",
+    "restrict",
     "run_session",
     "shadow_backtest",
     "wanted",

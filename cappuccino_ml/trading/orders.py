@@ -30,20 +30,21 @@ class Status(StrEnum):
 
 
 _AT_BROKER = frozenset({Status.PARTIAL, Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED})
-_LATE = frozenset({Status.PARTIAL, Status.FILLED})
+_FILLS = frozenset({Status.PARTIAL, Status.FILLED})
 LEGAL: dict[Status, frozenset[Status]] = {
     Status.INTENT: frozenset({Status.SENT, Status.UNKNOWN, Status.ABANDONED}),
     Status.SENT: frozenset({Status.ACKED, Status.FILLED, Status.DENIED, Status.UNKNOWN, Status.INTENT}),
     Status.UNKNOWN: frozenset({Status.ACKED, Status.FILLED, Status.DENIED, Status.ABANDONED}),
     Status.ACKED: _AT_BROKER,
     Status.PARTIAL: _AT_BROKER,
-    Status.CANCELED: _LATE,  # a fill can cross a cancel on the wire
-    Status.ABANDONED: _LATE,
+    Status.CANCELED: _FILLS,  # a fill can cross a cancel on the wire
+    Status.ABANDONED: _FILLS,
     Status.FILLED: frozenset(),
     Status.EXPIRED: frozenset(),
     Status.REJECTED: frozenset(),
     Status.DENIED: frozenset(),
 }
+LATE = frozenset({Status.CANCELED, Status.ABANDONED})  # ended, but a fill may still come in
 OPEN = frozenset({Status.INTENT, Status.SENT, Status.UNKNOWN, Status.ACKED, Status.PARTIAL})
 
 
@@ -74,6 +75,8 @@ class OrderState:
     fee: Decimal = Decimal(0)  # paid in quote currency
     coin_fee: Decimal = Decimal(0)  # base units taken out of a buy's fill
     reason: str = ""
+    symbol: str = ""
+    alarm: str = ""  # something in the answer that a person should see
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,21 @@ class TrackedOrder:
         return self.signed_fill - self.coin_fee
 
 
-def steps_to(current: Status, reported: Status) -> tuple[Status, ...]:
-    """The legal steps from where we think an order stands to what the broker reports; empty if nothing changed."""
-    if reported == current and current != Status.PARTIAL:
+def steps_to(current: Status, reported: Status, *, grew: bool = True) -> tuple[Status, ...]:
+    """The legal steps from where we think an order stands to what the broker reports; empty if nothing changed.
+
+    Args:
+        current: where we think it stands.
+        reported: what the broker says.
+        grew: whether more of it is filled than we know.
+    """
+    if current in LATE:  # only fills can still come; that it lives on without them is for `cancel` to end
+        if not grew:
+            return ()
+        return (reported,) if reported in LEGAL[current] else (Status.PARTIAL, reported)
+    if reported == current and not (current == Status.PARTIAL and grew):
         return ()
-    start = (Status.UNKNOWN,) if current in {Status.INTENT, Status.SENT} else ()
+    start = (Status.UNKNOWN,) if current == Status.INTENT else ()  # a crash: perhaps it was sent
     here = start[-1] if start else current
     return (*start, reported) if reported in LEGAL[here] else (*start, Status.ACKED, reported)
 

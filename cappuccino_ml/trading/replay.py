@@ -13,8 +13,10 @@ from cappuccino_ml.features import MarketTable
 from cappuccino_ml.trading.engine import Trader
 from cappuccino_ml.trading.feed import PanelFeed, close_time
 from cappuccino_ml.trading.ledger import Ledger
+from cappuccino_ml.trading.limits import NO_LIMITS
 from cappuccino_ml.trading.model import TradingModel
-from cappuccino_ml.trading.simulated_broker import OpenQuotes, SimulatedBroker
+from cappuccino_ml.trading.open_quotes import OpenQuotes
+from cappuccino_ml.trading.simulated_broker import SimulatedBroker
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +69,13 @@ def replay(
     clock = ManualClock(close_time(panel, first))
     broker = SimulatedBroker(symbols=symbols, cash=Decimal(repr(capital)), costs=costs, quotes=OpenQuotes(panel, clock))
     trader = Trader(
-        actor=actor, model_version=model_version, feed=PanelFeed(panel), broker=broker, ledger=ledger, clock=clock
+        actor=actor,
+        model_version=model_version,
+        feed=PanelFeed(panel),
+        broker=broker,
+        ledger=ledger,
+        clock=clock,
+        limits=NO_LIMITS,
     )
     equity, actions, decided, orders = [capital], [], [], []
     for t in range(first, last):

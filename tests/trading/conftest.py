@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,24 @@ from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ManualClock
 from cappuccino_ml.environment import Costs, Guards
-from cappuccino_ml.features import FEATURES, FeatureSchema
+from cappuccino_ml.features import FEATURES, FeatureSchema, latest_features
 from cappuccino_ml.trading import (
+    NO_LIMITS,
+    BarFeed,
     BrokerSilentError,
     DuplicateOrderError,
+    Habits,
     Ledger,
+    Limits,
     OpenQuotes,
     Order,
     OrderState,
     PanelFeed,
     SimulatedBroker,
     Trader,
+    engine,
 )
-from cappuccino_ml.trading.feed import close_time
+from cappuccino_ml.trading.feed import close_time, closed_rows
 
 UNIVERSE = Universe(tickers=("BTC", "ETH", "UNI"))
 FIRST = 320
@@ -149,8 +155,12 @@ class Desk:
     actor: FakeActor
     path: Path
     clock: ManualClock
-    broker: WatchedBroker
+    broker: Any
     ledger: Ledger | None = None
+    limits: Limits = NO_LIMITS
+    feed: BarFeed | None = None  # instead of the panel
+    slept: list[float] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def open(
         self,
@@ -167,12 +177,20 @@ class Desk:
         return Trader(
             actor=self.actor,
             model_version=version,
-            feed=PanelFeed(self.panel),
+            feed=self.feed or PanelFeed(self.panel),
             broker=self.broker,
             ledger=self.ledger,
             clock=self.clock,
             kill_file=kill_file,
+            limits=self.limits,
+            sleep=self.sleep,
+            tell=self.told.append,
         )
+
+    def sleep(self, seconds: float) -> None:
+        """Wait without waiting."""
+        self.slept.append(seconds)
+        self.clock.set(self.clock.now() + timedelta(seconds=seconds))
 
     def close(self) -> None:
         if self.ledger is not None:
@@ -180,8 +198,13 @@ class Desk:
             self.ledger = None
 
     def at(self, row: int) -> None:
-        """Set the clock to the close of bar `row`."""
-        self.clock.set(close_time(self.panel, row))
+        """Set the clock to the close of bar `row`, unless waiting took it further."""
+        self.clock.set(max(self.clock.now(), close_time(self.panel, row)))
+
+    @property
+    def row(self) -> int:
+        """The newest closed bar."""
+        return closed_rows(self.panel, self.clock.now()) - 1
 
     def kinds(self) -> list[str]:
         assert self.ledger is not None
@@ -189,13 +212,24 @@ class Desk:
 
 
 def make_desk(
-    path: Path, *, panel: BarPanel | None = None, actor: FakeActor | None = None, cash: str = "100000"
+    path: Path,
+    *,
+    panel: BarPanel | None = None,
+    actor: FakeActor | None = None,
+    cash: str = "100000",
+    broker_type: type[SimulatedBroker] = WatchedBroker,
+    habits: Habits | None = None,
 ) -> Desk:
     panel = panel or make_panel(filled=0.0)
     actor = actor or FakeActor()
     clock = ManualClock(close_time(panel, FIRST))
-    broker = WatchedBroker(
-        symbols=panel.universe.symbols, cash=Decimal(cash), costs=actor.costs, quotes=OpenQuotes(panel, clock)
+    broker = broker_type(
+        symbols=panel.universe.symbols,
+        cash=Decimal(cash),
+        costs=actor.costs,
+        quotes=OpenQuotes(panel, clock),
+        habits=habits,
+        clock=clock,
     )
     return Desk(panel=panel, actor=actor, path=path / "ledger.db", clock=clock, broker=broker)
 
@@ -203,3 +237,18 @@ def make_desk(
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return make_desk(tmp_path)
+
+
+@pytest.fixture
+def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same window of bars has the same features: compute them once for hundreds of traders."""
+    known: dict[tuple[object, ...], Floats] = {}
+
+    class Remembered:
+        def window(self, panel: BarPanel, *, lookback: int) -> Floats:
+            key = (panel.timestamps[0], panel.timestamps[-1], panel.close[-1].tobytes(), lookback)
+            if key not in known:
+                known[key] = latest_features(panel)[-lookback:]
+            return known[key]
+
+    monkeypatch.setattr(engine, "FeatureStream", Remembered)

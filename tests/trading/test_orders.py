@@ -7,10 +7,39 @@ from itertools import product
 import pytest
 
 from cappuccino_ml.core import TradingError
-from cappuccino_ml.trading.orders import LEGAL, Order, Status, TrackedOrder, client_order_id, steps_to
+from cappuccino_ml.trading.orders import LATE, LEGAL, Order, Status, TrackedOrder, client_order_id, steps_to
 
 CLOSE = datetime(2024, 1, 1, tzinfo=UTC)
 ORDER = Order("id", "BTC-USD", "buy", Decimal(2))
+TABLE = """
+INTENT -> SENT UNKNOWN ABANDONED
+SENT -> ACKED FILLED DENIED UNKNOWN INTENT
+UNKNOWN -> ACKED FILLED DENIED ABANDONED
+ACKED -> PARTIAL FILLED CANCELED EXPIRED REJECTED
+PARTIAL -> PARTIAL FILLED CANCELED EXPIRED REJECTED
+CANCELED -> PARTIAL FILLED
+ABANDONED -> PARTIAL FILLED
+FILLED ->
+EXPIRED ->
+REJECTED ->
+DENIED ->
+"""
+
+
+def test_the_steps_are_those_that_were_agreed():
+    written = {
+        before: set(after.split()) for before, after in (line.split(" ->") for line in TABLE.split("\n") if line)
+    }
+    assert {str(before): set(map(str, after)) for before, after in LEGAL.items()} == written
+
+
+@pytest.mark.parametrize("current", sorted(LATE))
+@pytest.mark.parametrize("reported", [Status.PARTIAL, Status.FILLED, Status.CANCELED, Status.EXPIRED, Status.REJECTED])
+def test_fault_13_an_order_that_has_ended_can_only_fill_more(current: Status, reported: Status):
+    tracked = TrackedOrder(ORDER, bar_close=CLOSE, status=current)
+    after = tracked.follow(steps_to(current, reported, grew=True), filled=Decimal(1))
+    assert (after.status, after.filled) == (reported, 1)
+    assert steps_to(current, reported, grew=False) == ()
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))

@@ -8,7 +8,8 @@ import pytest
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.environment import Costs, Guards
-from cappuccino_ml.trading import Status
+from cappuccino_ml.trading import Habits, Limits, Status
+from cappuccino_ml.trading.state import TradingState, restrict
 
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, always, make_desk, make_panel
 
@@ -29,9 +30,11 @@ def steps(*levels: float) -> BarPanel:
     return panel
 
 
-def desk_of(tmp_path: Path, panel: BarPanel, *, costs: Costs | None = None, **guards: float) -> Desk:
+def desk_of(
+    tmp_path: Path, panel: BarPanel, *, costs: Costs | None = None, habits: Habits | None = None, **guards: float
+) -> Desk:
     settings = Guards.model_validate({"max_step": 0.3, "max_drawdown": 0.9, **guards})
-    return make_desk(tmp_path, panel=panel, actor=FakeActor(guards=settings, costs=costs or Costs()))
+    return make_desk(tmp_path, panel=panel, actor=FakeActor(guards=settings, costs=costs or Costs()), habits=habits)
 
 
 def tick(desk: Desk, row: int, *action: float) -> float:
@@ -95,4 +98,56 @@ def test_p3_a_fee_in_coin_is_in_our_book_as_it_is_in_the_brokers(tmp_path: Path)
     state = desk.broker.order(order.client_order_id)
     assert state is not None
     assert (state.status, state.coin_fee) == (Status.FILLED, 0)
+    assert desk.open().tick().status == "repeated"
+
+
+def test_p3_a_fee_in_coin_that_nobody_tells_is_aligned_and_the_stop_sells_what_is_held(tmp_path: Path) -> None:
+    habits = Habits(tells_fee=False, latency_s=1.0)
+    desk = desk_of(tmp_path, steps(100, 100, 85), costs=Costs(fee_in_coin=True), habits=habits, stop_loss=0.1)
+    desk.limits = Limits()
+    assert tick(desk, FIRST, 1, 0, 0) > 0
+    assert tick(desk, FIRST + 1, 0, 0, 0) == 0
+    assert "aligned" in desk.kinds()
+    assert tick(desk, FIRST + 2, 0, 0, 0) < 0
+    assert desk.broker.positions() == {}
+
+
+def test_a_stop_sells_while_entries_are_stopped(tmp_path: Path) -> None:
+    desk = desk_of(tmp_path, steps(100, 100, 85), stop_loss=0.1)
+    tick(desk, FIRST, 1, 0, 0)
+    assert desk.ledger is not None
+    restrict(desk.ledger, entries_only=True, who="Ada", why="a test", at=desk.clock.now())
+    assert tick(desk, FIRST + 2, 1, 1, 1) < 0
+    assert desk.broker.positions() == {}
+
+
+def test_a_stop_of_which_only_a_part_is_sold_sells_the_rest_at_the_next_bar(tmp_path: Path) -> None:
+    habits = Habits(latency_s=1.0, partial_share=1.0, rest="cancelled")
+    desk = desk_of(tmp_path, steps(100, 100, 85, 99, 99), habits=habits, stop_loss=0.1)
+    tick(desk, FIRST, 1, 0, 0)
+    held = desk.broker.positions()[BTC]
+    assert tick(desk, FIRST + 2, 0, 0, 0) < 0
+    left = desk.broker.positions()[BTC]
+    assert 0 < left < held
+    assert tick(desk, FIRST + 3, 1, 0, 0) < 0  # 99 is above the stop again: it was latched
+    assert desk.broker.positions().get(BTC, 0) < left
+
+
+def test_the_entry_price_is_the_average_of_what_was_filled_in_parts(tmp_path: Path) -> None:
+    habits = Habits(latency_s=1.0, partial_share=1.0, rest="later")
+    desk = desk_of(tmp_path, steps(100), costs=Costs(slippage_bps=100.0), habits=habits, stop_loss=0.1)
+    tick(desk, FIRST, 1, 0, 0)
+    assert desk.ledger is not None
+    order = next(iter(TradingState.replay(desk.ledger.rows()).orders.values()))
+    assert order.status == Status.FILLED
+    assert TradingState.replay(desk.ledger.rows()).memory[BTC]["entry"] == pytest.approx(101.0)
+
+
+def test_lots_are_the_tickers_own(tmp_path: Path) -> None:
+    desk = desk_of(tmp_path, steps(100), costs=Costs(increment=(0.5, 2.0, 1e-6)))
+    tick(desk, FIRST, 1, 1, 1)
+    lots = {order.symbol: order.quantity for order in desk.broker.submitted}
+    assert lots[BTC] % Decimal("0.5") == 0
+    assert lots["ETH-USD"] % 2 == 0
+    assert len(lots) == 3
     assert desk.open().tick().status == "repeated"

@@ -93,6 +93,7 @@ class Fault:
         silent: never answer.
         trickle_s: send one byte, wait so long, send the next.
         rows: replaces the bars before the dialect writes them down; others of the answer stay right.
+        after: what was asked takes effect first, and only then the answer goes wrong.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Fault:
     silent: bool = False
     trickle_s: float | None = None
     rows: Callable[[list[Row]], list[Row]] | None = None
+    after: bool = False
 
 
 def status(code: int, *, body: bytes = b'{"message":"no"}', **headers: str) -> Fault:
@@ -244,6 +246,9 @@ class LookAlike:
         )
         with self._lock:
             self.requests.append(request)
+        if fault.after:
+            with contextlib.suppress(Refused):
+                self.answer(request, lambda rows: rows)
         if fault.silent:
             self._closed.wait(30)
             handler.close_connection = True
@@ -259,6 +264,8 @@ class LookAlike:
                 body = json.dumps(self.answer(request, fault.rows or (lambda rows: rows))).encode()
             except Refused as refusal:
                 code, body = refusal.status, json.dumps(refusal.answer).encode()
+        if code == 204:
+            body = b""
         length = len(body)
         if fault.cut is not None:
             body = body[: int(length * fault.cut)]
