@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 
+from cappuccino_ml.bars.alpaca_source import KEY_NAMES
 from cappuccino_ml.bars.file_names import quote_of_files
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ConfigurationError, Settings, digest
@@ -28,7 +29,6 @@ VARIABLES = {
     "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
     "CAPPUCCINO_SEED": "seed of everything random (default: 7)",
 }
-ALPACA_KEY, ALPACA_SECRET = "APCA_API_KEY_ID", "APCA_API_SECRET_KEY"  # the names that Alpaca's own tools read
 DEFAULT_SEED = 7
 DEFAULT_SINCE = datetime(2023, 1, 1, tzinfo=UTC)
 SOURCES = ("simulated", "placebo", "files", "ccxt", "alpaca")
@@ -234,7 +234,7 @@ def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: 
         raise ConfigurationError(
             "CAPPUCCINO_URL holds a user or a password, which would end in logs; give an address without them."
         )
-    key, secret = (environment.get(name, "").strip() for name in (ALPACA_KEY, ALPACA_SECRET))
+    key, secret = (environment.get(name, "").strip() for name in KEY_NAMES)
     keys = {"alpaca_key": key or None, "alpaca_secret": secret or None} if source == "alpaca" else {}
     return {
         "exchange": exchange if source == "ccxt" else None,

@@ -36,10 +36,14 @@ class FeatureMonths:
         self._context = CONTEXT_BARS * universe.bar
         self._reach = (universe.fill_cap_bars + 1) * universe.bar
 
+    def covers(self, month: str) -> bool:
+        """Whether a part of `month` lies behind the common first bar."""
+        return month_bounds(month)[1] > self._common_first
+
     def bars(self, month: str) -> BarPanel | None:
         """All bars that the features of `month` depend on; None for a month wholly before the common first bar."""
         start, end = month_bounds(month)
-        if end <= self._common_first:
+        if not self.covers(month):
             return None
         return self._read_panel(start=max(self._common_first, start - self._context), end=end + self._reach)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the SDK is imported when bars are fetched: it takes half a 
 
 FEED = "us"
 MOST_ROWS = 10_000  # of one answer, all symbols together
-KEY_NAMES = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
+KEY_NAMES = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")  # in the environment: the names that Alpaca's own tools read
 HOSTS = ("data.alpaca.markets", "data.sandbox.alpaca.markets")
 
 # No 1d: Alpaca's days begin at midnight in Chicago. No 4h either: both are built from 1h.

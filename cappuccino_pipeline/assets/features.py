@@ -51,8 +51,9 @@ def indicators(
         for month in sorted({*asked, *others}):
             bars = months.bars(month)
             if bars is None:
-                note = f"no features: all tickers have bars from {panel.timestamps[0]}Z on only"
-                context.add_asset_metadata({"note": note}, partition_key=month)
+                if month in asked:
+                    note = f"no features: all tickers have bars from {panel.timestamps[0]}Z on only"
+                    context.add_asset_metadata({"note": note}, partition_key=month)
                 continue
             made_from = {"bars": fingerprint(bars)}
             if month in others and table.partitions[month].meta == made_from:
@@ -110,7 +111,8 @@ def check_features(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckRes
 def features_are_current(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
     """Stored features, of the newest 24 months, are those of the bars as they are now, to the last bit."""
     table, months = cappuccino.features, cappuccino.feature_months(cappuccino.panel())
-    looked_at = list(table.partitions)[-_COMPARED_MONTHS:]
+    # Months from before the coverage, which may begin later than it once did, are no longer read by anyone.
+    looked_at = [month for month in table.partitions if months.covers(month)][-_COMPARED_MONTHS:]
     stale = [month for month in looked_at if not months.is_current(month, table.read(month))]
     return dg.AssetCheckResult(
         passed=not stale,

@@ -112,6 +112,19 @@ def test_after_an_outage_that_cannot_be_filled_a_later_beginning_is_the_way_out(
         assert later.panel().timestamps[0] == np.datetime64("2024-01-21", "us")
 
 
+def test_months_from_before_a_later_beginning_are_neither_stale_nor_in_the_way(tmp_path: Path, binance: Binance):
+    instance = dg.DagsterInstance.ephemeral()
+    cappuccino = over_binance(tmp_path, binance)
+    assert update(cappuccino, "2024-01", "2024-03", instance).success
+    configuration = cappuccino.configuration.model_copy(update={"since": datetime(2024, 2, 3, tzinfo=UTC)})
+    later = Cappuccino(configuration, clock=ManualClock(NOW))
+    result = update(later, "2024-02", "2024-02", instance)
+    assert result.success
+    (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "features_are_current"]
+    assert (check.passed, check.metadata["months"].value) == (True, 2)
+    assert set(later.features.partitions) == {"2024-01", "2024-02", "2024-03"}
+
+
 def test_another_universe_or_timeframe_is_a_new_table_beside_the_old_one(tmp_path: Path, binance: Binance):
     instance = dg.DagsterInstance.ephemeral()
     assert update(over_binance(tmp_path, binance), "2024-01", "2024-01", instance).success
