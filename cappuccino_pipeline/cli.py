@@ -1,7 +1,8 @@
 """The command line: demo, doctor, ui. Everything heavy is imported inside a command, so that --help is quick."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +30,34 @@ def doctor() -> None:
 
     for line in report():
         typer.echo(line)
+
+
+_EXPERIMENT = typer.Argument(help="JSON file; its names are in docs/experiments.md", dir_okay=False)
+_DEVICE = typer.Option(help="auto, cpu or cuda; auto takes the GPU where there is one")
+
+
+@app.command()
+def pretrain(
+    experiment: Annotated[Path, _EXPERIMENT], device: Annotated[Literal["auto", "cpu", "cuda"], _DEVICE] = "auto"
+) -> None:
+    """Pre-train one encoder by hand on the current data set."""
+    from cappuccino_pipeline import experiments  # noqa: PLC0415
+    from cappuccino_pipeline.configuration import Configuration  # noqa: PLC0415
+    from cappuccino_pipeline.resources import Cappuccino  # noqa: PLC0415
+
+    experiments.pretrain(Cappuccino(Configuration.read()), experiment, device=device)
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path, _EXPERIMENT], device: Annotated[Literal["auto", "cpu", "cuda"], _DEVICE] = "auto"
+) -> None:
+    """Train one agent by hand on the current data set, and measure it on later rows."""
+    from cappuccino_pipeline import experiments  # noqa: PLC0415
+    from cappuccino_pipeline.configuration import Configuration  # noqa: PLC0415
+    from cappuccino_pipeline.resources import Cappuccino  # noqa: PLC0415
+
+    experiments.train(Cappuccino(Configuration.read()), experiment, device=device)
 
 
 @app.command()

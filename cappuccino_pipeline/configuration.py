@@ -112,6 +112,11 @@ class Configuration(Settings):
         return self.state / "comparisons"
 
     @property
+    def experiments_root(self) -> Path:
+        """Encoders and agents trained by hand."""
+        return self.state / "experiments"
+
+    @property
     def refits_root(self) -> Path:
         """Nightly refits of the incumbent."""
         return self.state / "refits"

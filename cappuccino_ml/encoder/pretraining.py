@@ -99,8 +99,8 @@ def pretrain(
         "pretraining": settings.model_dump(mode="json"),
         "code": code_version("encoder"),
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))
+    with torch.random.fork_rng(devices=[bars.device] if bars.is_cuda else []):
+        torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))  # of the CPU and of every GPU
         model = MaskedFeatureModel(encoder, tickers=bars.shape[1], features=bars.shape[2]).to(bars.device)
         progress = Progress(
             model=model,

@@ -20,6 +20,7 @@ from cappuccino_ml.environment.bar import Bar, play
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
 from cappuccino_ml.environment.portfolio import Book, total
+from cappuccino_ml.environment.positions import CPU
 from cappuccino_ml.environment.reward import Reward
 
 CAPITAL = 100_000.0  # quote currency; policies see weights only, so it matters to the lot rules alone
@@ -78,6 +79,7 @@ class VectorEnv:
         costs: Costs,
         reward: Reward,
         seed: int,
+        device: torch.device = CPU,
     ) -> None:
         """Make the environments; call `begin_rollout` before stepping.
 
@@ -89,7 +91,8 @@ class VectorEnv:
             guards: limits.
             costs: fees and lots.
             reward: what is paid.
-            seed: of start rows and starting weights.
+            seed: of start rows and starting weights; they are drawn on the CPU, so they do not depend on `device`.
+            device: where the books and the prices are.
 
         Raises:
             ValueError: the span leaves the data or is shorter than one episode.
@@ -102,27 +105,30 @@ class VectorEnv:
             )
         self.layout, self.guards, self.costs, self.reward = layout, guards, costs, reward
         self.first, self.last = first, last
-        self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
-        self._tradable = torch.from_numpy(tradable).double()
+        self.device = device
+        self._open, self._close = torch.from_numpy(open_).to(device), torch.from_numpy(close).to(device)
+        self._tradable = torch.from_numpy(tradable).double().to(device)
         self._equal_weight = torch.log((self._close[1:] / self._close[:-1]).mean(-1))  # [T - 1], of bar t + 1
         self.reset(seed=seed)
 
     def reset(self, *, seed: int) -> None:
         """Forget everything: new start rows and new accounts, as if just made with `seed`."""
-        self._random = torch.Generator().manual_seed(seed)
+        self._random = torch.Generator(CPU).manual_seed(seed)
         groups = self.layout.timestamps
-        self.t = torch.zeros(groups, dtype=torch.long)
+        self.t = torch.zeros(groups, dtype=torch.long, device=self.device)
         # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
-        self._rollouts_left = torch.arange(groups) % (self.layout.episode_bars // self.layout.steps)
+        self._rollouts_left = torch.arange(groups, device=self.device) % (self.layout.episode_bars // self.layout.steps)
         books, tickers = self.layout.books, self._close.shape[1]
-        self.book = Book.fresh(capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory)
-        self._restart(torch.ones(groups, dtype=torch.bool))
+        self.book = Book.fresh(
+            capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory, device=self.device
+        )
+        self._restart(torch.ones(groups, dtype=torch.bool, device=self.device))
 
     def identity(self) -> dict[str, Any]:
         """What this environment is made of, as JSON: rows, layout, rules, and a hash of its prices."""
         prices = hashlib.sha256()
         for values in (self._open, self._close, self._tradable):
-            prices.update(values.numpy().tobytes())
+            prices.update(values.cpu().numpy().tobytes())
         rules = {"layout": self.layout, "guards": self.guards, "costs": self.costs, "reward": self.reward}
         rules_json = {name: rule.model_dump(mode="json") for name, rule in rules.items()}
         return {"rows": [self.first, self.last], "prices": prices.hexdigest(), **rules_json}
@@ -137,7 +143,7 @@ class VectorEnv:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Become what gave `state`; it must be made of the same data and settings."""
-        self.t, self._rollouts_left = state["t"].clone(), state["rollouts_left"].clone()
+        self.t, self._rollouts_left = (state[name].to(self.device, copy=True) for name in ("t", "rollouts_left"))
         self._random.set_state(state["random"])
         for name, held in (("book", self.book), ("positions", self.book.positions)):
             for field in fields(held):
@@ -152,7 +158,7 @@ class VectorEnv:
         if over.any():
             self._restart(over)
         self._rollouts_left = torch.where(over, self.layout.episode_bars // self.layout.steps, self._rollouts_left) - 1
-        return self.t + torch.arange(self.layout.steps + 1).unsqueeze(-1)
+        return self.t + torch.arange(self.layout.steps + 1, device=self.device).unsqueeze(-1)
 
     def entries(self) -> Tensor:
         """Portfolio part of the observation at close(t): [B, 1 + N], float32."""
@@ -211,8 +217,8 @@ class VectorEnv:
 
     def _restart(self, groups: Tensor) -> None:
         span = self.last - self.first - self.layout.episode_bars + 1
-        starts = self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
-        self.t = torch.where(groups, starts, self.t)
+        starts = self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random, device=CPU)
+        self.t = torch.where(groups, starts.to(self.device), self.t)
         self._fresh(groups.repeat_interleave(self.layout.environments))
 
     def _fresh(self, books: Tensor) -> None:
@@ -221,10 +227,10 @@ class VectorEnv:
         Random holdings show the critic and the actor what selling is like from the first rollout on.
         """
         tickers = self.book.units.shape[1]
-        share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64)
-        invested = torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
+        share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64, device=CPU)
+        invested = torch.rand(len(books), 1, generator=self._random, dtype=torch.float64, device=CPU)
         share = torch.empty_like(self.book.units).copy_(share)
-        share = (share / total(share).unsqueeze(-1) * invested).clamp_(max=self.guards.max_weight)
+        share = (share / total(share).unsqueeze(-1) * invested.to(self.device)).clamp_(max=self.guards.max_weight)
         share.mul_(1 - self.guards.min_cash)
         share[::2] = 0.0
         self.book.reopen(books, capital=CAPITAL, share=share, close=self._per_book(self._close[self.t]))

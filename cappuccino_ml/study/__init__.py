@@ -18,6 +18,7 @@ from cappuccino_ml.study.encoders import (
     fit_encoder,
     where_it_looks,
 )
+from cappuccino_ml.study.experiment import Device, Experiment, device_of, pretraining_job, training_job
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
 from cappuccino_ml.study.paths import TrialPaths, read_paths
 from cappuccino_ml.study.refit import refit_jobs
@@ -42,8 +43,10 @@ __all__ = [
     "ComparisonSettings",
     "Dataset",
     "DatasetConfig",
+    "Device",
     "EncoderJob",
     "EncoderPlan",
+    "Experiment",
     "FitJob",
     "FitResult",
     "Fold",
@@ -59,6 +62,7 @@ __all__ = [
     "assemble_paths",
     "combinatorial_splits",
     "comparison_jobs",
+    "device_of",
     "encoder_jobs",
     "finalist_job",
     "fit",
@@ -68,6 +72,7 @@ __all__ = [
     "load_study",
     "make_splits",
     "measure",
+    "pretraining_job",
     "read_learning_curve",
     "read_paths",
     "read_returns",
@@ -77,5 +82,6 @@ __all__ = [
     "run_study",
     "side_by_side",
     "study_key",
+    "training_job",
     "where_it_looks",
 ]
