@@ -1,5 +1,7 @@
 """The training stage: a frozen data set, and the encoders pre-trained on its training rows."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from cappuccino_ml.core import code_version
@@ -7,6 +9,9 @@ from cappuccino_pipeline.assets.features import indicators
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+
+if TYPE_CHECKING:
+    from cappuccino_ml.features import MarketTable
 
 
 @dg.asset(
@@ -51,6 +56,31 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
             "schema_hash": market.schema.hash,
             "bars_manifest": dataset.config.bars_manifest,
             "folder": dg.MetadataValue.path(str(dataset.folder)),
+        },
+    )
+
+
+@dg.asset_check(asset=training_dataset, blocking=True)
+def check_environment(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
+    """The environment on these very rows is repeatable, fresh after reset, exact in money and blind to the future."""
+    from cappuccino_ml.environment import Reward, VectorEnv, of_rollouts  # noqa: PLC0415
+    from cappuccino_ml.environment import check_environment as check  # noqa: PLC0415
+
+    dataset, space = cappuccino.dataset, cappuccino.plan.study.space
+    first, last = dataset.splits.folds[0].train
+
+    def make(market: "MarketTable") -> of_rollouts:
+        prices = {"open_": market.open, "close": market.close, "tradable": market.tradable}
+        rules = {"layout": space.layout, "guards": space.guards, "costs": space.costs}
+        return of_rollouts(VectorEnv(first=first, last=last, reward=Reward(), seed=0, **rules, **prices))
+
+    report = check(make, dataset.market)
+    return dg.AssetCheckResult(
+        passed=report.passed,
+        metadata={
+            "findings": markdown_table(["kind", "finding"], [[each.kind, each.message] for each in report.findings]),
+            "books": report.books,
+            "steps": report.steps,
         },
     )
 

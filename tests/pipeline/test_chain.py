@@ -80,6 +80,15 @@ def test_every_asset_is_materialized(chain: Chain) -> None:
     assert _materialized(chain.instance) == ASSETS
 
 
+def test_the_environment_was_checked_on_the_studys_own_rows(chain: Chain) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("training_dataset"), "check_environment")
+    (record,) = chain.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert record.event is not None
+    evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert evaluation.passed
+    assert evaluation.metadata["books"].value == 16
+
+
 def test_half_the_trials_are_ft_and_none_is_lost(chain: Chain) -> None:
     from cappuccino_ml.study import load_study
 

@@ -39,6 +39,7 @@ def test_the_checks_that_guard_are_blocking() -> None:
         "no_outliers": False,
         "check_features": True,
         "features_are_current": False,
+        "check_environment": True,
     }
 
 
