@@ -1,4 +1,4 @@
-"""The command line: demo, doctor, ui. Everything heavy is imported inside a command, so that --help is quick."""
+"""The command line. Everything heavy is imported inside a command, so that --help is quick."""
 
 import sys
 from pathlib import Path
@@ -58,6 +58,23 @@ def train(
     from cappuccino_pipeline.resources import Cappuccino  # noqa: PLC0415
 
     experiments.train(Cappuccino(Configuration.read()), experiment, device=device)
+
+
+@app.command()
+def status(
+    page: Annotated[Path | None, typer.Option(help="also write the page as this HTML file")] = None,
+) -> None:
+    """Where we stand, on one page: data, encoder, study, verdict, aliases, paper session, alarms, next runs."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from cappuccino_pipeline import status as view  # noqa: PLC0415
+    from cappuccino_pipeline.resources import this_process  # noqa: PLC0415
+
+    cappuccino = this_process()
+    known = view.standing(cappuccino)
+    Console(highlight=False).print(view.terminal(cappuccino, known))
+    if page is not None:
+        typer.echo(f"page: {view.page(cappuccino, known, page)}")
 
 
 @app.command()
