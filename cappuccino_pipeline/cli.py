@@ -1,6 +1,7 @@
 """The command line. Everything heavy is imported inside a command, so that --help is quick."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,6 +76,22 @@ def status(
     Console(highlight=False).print(view.terminal(cappuccino, known))
     if page is not None:
         typer.echo(f"page: {view.page(cappuccino, known, page)}")
+
+
+@app.command()
+def monitor(
+    once: Annotated[bool, typer.Option("--once", help="show it once and end, for scripts")] = False,
+    page: Annotated[Path | None, typer.Option(help="keep this HTML file up to date instead; leave it open")] = None,
+    every: Annotated[float, typer.Option(min=0.5, help="seconds between two looks")] = 2.0,
+) -> None:
+    """Watch study, processes, machine, trader, bars and alarms live, until Ctrl-C; works over ssh."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from cappuccino_pipeline.monitor import Monitor, watch  # noqa: PLC0415
+    from cappuccino_pipeline.resources import this_process  # noqa: PLC0415
+
+    with suppress(KeyboardInterrupt):
+        watch(Monitor(this_process()), Console(highlight=False), once=once, every_s=every, page=page)
 
 
 @app.command()

@@ -50,7 +50,12 @@ def minute(moment: datetime) -> str:
 
 def age(span: timedelta) -> str:
     """`12 s`, `5 min`, `3 h`, `4 days`."""
-    seconds = max(0, int(span.total_seconds()))
+    return age_of_seconds(span.total_seconds())
+
+
+def age_of_seconds(seconds: float) -> str:
+    """As `age`."""
+    seconds = max(0, int(seconds))
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length or (unit == "min" and seconds >= length):
             return f"{seconds // length} {unit}"
@@ -99,8 +104,11 @@ def study(cappuccino: Cappuccino) -> Fact:
     best = ", ".join(
         f"best {side} {max(trial['value'] for trial in pool):+.2f}" for side, pool in sides.items() if pool
     )
-    failed = len(trials) - len(done)
-    words = f"{folder.name} of {minute(done_at(folder))}, {len(done)} trials, {failed} failed; net Sharpe {best or '-'}"
+    states = [trial["state"] for trial in trials]
+    failed = states.count("failed")
+    pruned = f", {states.count('pruned')} pruned" if "pruned" in states else ""
+    counts = f"{len(done)} trials complete{pruned}, {failed} failed"
+    words = f"{folder.name} of {minute(done_at(folder))}, {counts}; net Sharpe {best or '-'}"
     return Fact("last study", words, "warning" if failed else "plain")
 
 

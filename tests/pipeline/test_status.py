@@ -76,7 +76,15 @@ class TestData:
 class TestModels:
     def test_the_current_encoder_study_and_verdict_are_read_back(self, cappuccino: Cappuccino):
         root = cappuccino.configuration.state
-        trials = [{"arm": arm, "value": value} for arm, value in [("mlp", 0.5), ("ft_scratch", 1.25), ("mlp", None)]]
+        trials = [
+            {"arm": arm, "value": value, "state": state}
+            for arm, value, state in [
+                ("mlp", 0.5, "complete"),
+                ("ft_scratch", 1.25, "complete"),
+                ("mlp", None, "failed"),
+                ("mlp", None, "pruned"),
+            ]
+        ]
         for stage, folder in {
             "pretrained_encoder": finished(root / "e", "config.json", {"skill": {"r2": {"model": 0.5, "ridge": 0.25}}}),
             "optuna_study": finished(root / "s", "study.json", {"trials": trials}),
@@ -92,7 +100,10 @@ class TestModels:
         }.items():
             cappuccino.current.point(stage, folder)
         assert "masked R2 0.500 beside ridge 0.250" in fact(cappuccino, "encoder").words
-        assert "2 trials, 1 failed; net Sharpe best FT +1.25, best MLP +0.50" in fact(cappuccino, "last study").words
+        assert (
+            "2 trials complete, 1 pruned, 1 failed; net Sharpe best FT +1.25, best MLP +0.50"
+            in fact(cappuccino, "last study").words
+        )
         assert fact(cappuccino, "verdict") == Fact(
             "verdict", "REJECT for ft_scratch (trial 1): it lost (and 1 more reasons)", "bad"
         )
