@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.stats import StepEventStatus
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
 
@@ -85,5 +86,6 @@ def _run(instance: dg.DagsterInstance, record: dg.RunRecord, *, steps: bool = Fa
     ended = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None
     working = []
     if steps:
-        working = [step.step_key for step in instance.get_run_step_stats(run.run_id) if step.status is None]
+        stats = instance.get_run_step_stats(run.run_id)
+        working = [step.step_key for step in stats if step.status == StepEventStatus.IN_PROGRESS]
     return Run(job=run.job_name, status=run.status.value, begun=begun, ended=ended, step=", ".join(working))

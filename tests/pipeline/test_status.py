@@ -169,14 +169,21 @@ class TestRuns:
     def test_a_run_under_way_and_the_last_one_are_seen(self, cappuccino: Cappuccino, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("DAGSTER_HOME", "restored afterwards")
 
+        seen = {}
+
+        @dg.op
+        def works() -> None:
+            seen.update({one.name: one for one in view.run_facts(cappuccino)})
+
         @dg.job
-        def some_job() -> None: ...
+        def some_job() -> None:
+            works()
 
         with open_instance(cappuccino.configuration.dagster_home) as instance:
-            instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.STARTED)
-        known = {one.name: one for one in view.standing(cappuccino)}
-        assert known["running"].words.startswith("some_job, for ")
-        assert known["last run"].words.startswith("some_job STARTED")
+            some_job.execute_in_process(instance=instance)
+        assert seen["running"].words.startswith("some_job at works, for ")
+        assert fact(cappuccino, "running").words == "nothing"
+        assert fact(cappuccino, "last run").words.startswith("some_job SUCCESS")
 
     def test_a_schedule_that_is_on_while_nothing_ticks_is_a_warning(self):
         on = Tick(schedule="hourly_bars", on=True, next=NOW)
