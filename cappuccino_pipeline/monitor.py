@@ -126,7 +126,8 @@ def _study_blocks(study: StudySoFar, rows: int, *, now: datetime) -> list[Block]
         bar = "#" * filled + "." * (_BAR - filled)
         counts = f"{done} of {said['total']} trials, {said['pruned']} pruned, {said['failed']} failed"
         blocks.append(Text(f"{study.key} [{bar}] {counts}{left}", "bad" if said["failed"] else "plain"))
-    folds = f"{len(study.folds)} folds finished, {pace}, the last {facts.age_of_seconds(silent)} ago"
+    finished = f"{len(study.folds)} folds finished, {pace}" if study.folds else "no fold is finished yet"
+    folds = f"{finished}; last sign of life {facts.age_of_seconds(silent)} ago"
     tone: Tone = "warning" if silent > _SILENT_STUDY_S else "plain"
     blocks.append(Text(folds if said else f"{study.key}: {folds}", tone))
     arms = [

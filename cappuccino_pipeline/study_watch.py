@@ -54,9 +54,9 @@ class StudySoFar:
 
     @property
     def folds_per_minute(self) -> float | None:
-        """Velocity since the first fold of the last hour of work; None before two are finished."""
+        """Velocity since the first fold of the last hour of work; None before three are finished."""
         recent = [fold.ended for fold in self.folds if (self.last_sign - fold.ended).total_seconds() <= 3600]
-        seconds = (max(recent) - min(recent)).total_seconds() if len(recent) > 1 else 0.0
+        seconds = (max(recent) - min(recent)).total_seconds() if len(recent) > 2 else 0.0
         return 60 * (len(recent) - 1) / seconds if seconds > 0 else None
 
 
