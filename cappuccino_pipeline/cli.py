@@ -95,14 +95,37 @@ def monitor(
 
 
 @app.command()
+def clean(
+    older_than: Annotated[float, typer.Option(min=0, help="days since anything in a folder was touched")] = 30.0,
+    delete: Annotated[bool, typer.Option("--delete", help="delete what is listed")] = False,
+) -> None:
+    """List artefacts that nothing current refers to; delete them only if asked to."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    from cappuccino_pipeline.clean import remove, stale_folders  # noqa: PLC0415
+    from cappuccino_pipeline.configuration import Configuration  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    stale = stale_folders(Configuration.read(), older_than=timedelta(days=older_than), now=now)
+    for one in stale:
+        typer.echo(f"{one.touched:%Y-%m-%d}  {one.size / 1e6:8,.1f} MB  {one.folder}")
+    size = sum(one.size for one in stale) / 1e6
+    if delete:
+        typer.echo(f"{len(stale)} folders deleted, {remove(stale) / 1e6:,.1f} MB freed")
+    else:
+        typer.echo(f"{len(stale)} folders, {size:,.1f} MB; nothing was deleted, --delete deletes them")
+
+
+@app.command()
 def ui(
     dagster_port: Annotated[int, typer.Option(help="port of Dagster's page; 0 takes any free one")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="port of MLflow's page; 0 takes any free one")] = 5000,
+    host: Annotated[str, typer.Option(help="address to listen on; neither page has a login")] = "127.0.0.1",
 ) -> None:
-    """Serve Dagster and MLflow on 127.0.0.1 until Ctrl-C."""
+    """Serve Dagster and MLflow until Ctrl-C, on this machine only unless --host says otherwise."""
     from cappuccino_pipeline.ui import serve  # noqa: PLC0415
 
-    serve(dagster_port=dagster_port, mlflow_port=mlflow_port)
+    serve(dagster_port=dagster_port, mlflow_port=mlflow_port, host=host)
 
 
 def main() -> None:

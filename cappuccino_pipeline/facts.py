@@ -21,6 +21,7 @@ HEALTH = "health.json"
 _LATE_BARS = 3  # closed bars behind now from which the bars count as late; an hourly update leaves one or two
 _SILENT_AFTER = timedelta(minutes=5)  # a trader that works says so more often
 _RECENT = timedelta(days=2)  # alarms older than this are history
+_LEDGERS = 3  # newest ones looked into for alarms: a trader's by broker, and the last session's
 _TONES: dict[str, Tone] = {"win": "good", "reject": "bad", "go": "good", "no-go": "bad"}
 
 
@@ -192,7 +193,7 @@ def trader(cappuccino: Cappuccino) -> Fact:
 
 
 def alarms(cappuccino: Cappuccino) -> list[Fact]:
-    """Failed runs and what this market's newest ledger raised, newest first; those of two days stand out."""
+    """Failed runs and what this market's newest ledgers raised, newest first; those of two days stand out."""
     found = list(_alerts(cappuccino))
     found += list(_ledger_alarms(cappuccino))
     now = cappuccino.clock.now()
@@ -254,7 +255,7 @@ def _alerts(cappuccino: Cappuccino) -> Iterable[tuple[datetime, str]]:
 def _ledger_alarms(cappuccino: Cappuccino) -> Iterable[tuple[datetime, str]]:
     """Rows that a person should see. Of replayed history the rows carry its own times, so only recent ones alarm."""
     ledgers = sorted(cappuccino.configuration.trading_root.rglob(LEDGER), key=lambda path: path.stat().st_mtime)
-    for path in ledgers[-1:]:
+    for path in ledgers[-_LEDGERS:]:
         query = (
             "SELECT at, kind, payload FROM ledger WHERE kind IN ('alarm', 'halt', 'reduce') ORDER BY seq DESC LIMIT 20"
         )
