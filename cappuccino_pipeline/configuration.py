@@ -142,6 +142,11 @@ class Configuration(Settings):
         return self.trading_root / "deployment.json"
 
     @property
+    def model_name(self) -> str:
+        """The registered model of this market."""
+        return f"cappuccino-{self.market}"
+
+    @property
     def mlflow_root(self) -> Path:
         """The registry's database and artifacts."""
         return self.state / "mlflow"

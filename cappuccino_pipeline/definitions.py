@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from cappuccino_pipeline.assets import bars, features, registry, reports, study, trading, training, verdict
+from cappuccino_pipeline.assets import bars, features, registry, reports, status, study, trading, training, verdict
 from cappuccino_pipeline.jobs import compare_arms, research, retrain, trade, update_bars
 from cappuccino_pipeline.resources import Cappuccino, this_process
 from cappuccino_pipeline.schedules import hourly_bars, nightly_retraining
 from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert
 
-STAGES = [bars, features, training, study, verdict, registry, trading, reports]
+STAGES = [bars, features, training, study, verdict, registry, trading, reports, status]
 
 
 def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:

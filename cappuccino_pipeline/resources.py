@@ -195,9 +195,7 @@ class Cappuccino:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The MLflow registry; its first use imports MLflow and makes the database."""
-        return ModelRegistry(
-            self.configuration.mlflow_root, model_name=f"cappuccino-{self.configuration.market}", clock=self.clock
-        )
+        return ModelRegistry(self.configuration.mlflow_root, model_name=self.configuration.model_name, clock=self.clock)
 
     def finalists(self, study: "StudyResult", dataset: "Dataset") -> "dict[str, Finalist]":
         """The best trial of each side, refitted by `optuna_study`."""

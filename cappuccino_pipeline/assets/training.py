@@ -112,6 +112,7 @@ def pretrained_encoder(
     for job, loaded in run_jobs(fit_encoder, jobs.values(), workers=cappuccino.configuration.workers):
         configs[job.name] = loaded.config
         context.log.info(cappuccino.say(f"encoder {job.name}: masked R2 {loaded.config.skill.r2['model']:.3f}"))
+    cappuccino.current.point("pretrained_encoder", jobs[DEPLOYMENT].folder)
     skills = {name: configs[name].skill for name in jobs}
     drawn = pictures.pretraining(
         histories={name: read_history(job.folder) for name, job in jobs.items()},

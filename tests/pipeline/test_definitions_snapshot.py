@@ -14,6 +14,7 @@ GRAPH = {
     "paper_trader_deployment": ("trading", {"promoted_model"}),
     "paper_trading_report": ("trading", {"paper_trader_deployment"}),
     "ab_comparison": ("reports", {"pretrained_encoder"}),
+    "status": ("reports", {"incumbent_refit", "paper_trading_report"}),
 }
 
 
