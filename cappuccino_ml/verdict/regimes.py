@@ -1,8 +1,8 @@
 """Bull, bear and sideways: one rule over the equal-weight market, and what policies did on the bars of each.
 
-The rule is causal. A bar belongs to the regime that could be known when it was decided on: the return of the equally
-weighted market over the 30 days before close(t) was above +10% (bull), below -10% (bear), or neither (sideways). A label
-made afterwards, from the return of the same bars, would put every policy that holds something ahead in "bull".
+The rule is causal. A bar belongs to the regime that was known when it was decided on: bull if the equally weighted
+market had gained more than 10% over the 30 days before close(t), bear if it had lost more than 10%, else sideways. A
+label made afterwards, from the return of the same bars, would put every policy that holds something ahead in "bull".
 """
 
 from typing import Literal, get_args
