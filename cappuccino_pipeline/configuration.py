@@ -112,6 +112,11 @@ class Configuration(Settings):
         return self.state / "comparisons"
 
     @property
+    def experiments_root(self) -> Path:
+        """Trainings of the ablation and the transfer, with the data sets and encoders that only they use."""
+        return self.state / "experiments"
+
+    @property
     def refits_root(self) -> Path:
         """Nightly refits of the incumbent."""
         return self.state / "refits"
