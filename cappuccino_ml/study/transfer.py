@@ -118,7 +118,7 @@ def run_transfer(
     encoders = [job for ground in grounds for job in (ground.source, ground.there)]
     for job, loaded in run_jobs(fit_encoder, encoders, workers=workers):
         say(f"encoder {job.name}: masked R2 {loaded.config.skill.r2['model']:.3f} on its own validation rows")
-    moves = [_transfer_job(ground, root=root) for ground in grounds]
+    moves = [transfer_job(ground, root=root) for ground in grounds]
     moved = [fit_transfer(move) for move in moves]
     variants = transfer_variants()
     jobs: dict[tuple[str, int], FitJob] = {}
@@ -168,7 +168,8 @@ def transfer_variants() -> tuple[Variant, ...]:
     )
 
 
-def _transfer_job(ground: Ground, *, root: Path) -> TransferJob:
+def transfer_job(ground: Ground, *, root: Path) -> TransferJob:
+    """The ground's encoder put under its target's schema."""
     return TransferJob(
         name=ground.name,
         source=ground.source,
