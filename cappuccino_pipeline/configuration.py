@@ -113,7 +113,7 @@ class Configuration(Settings):
 
     @property
     def experiments_root(self) -> Path:
-        """Encoders and agents trained by hand."""
+        """Trainings by hand, of the ablation and of the transfer, with the data sets and encoders that only they use."""
         return self.state / "experiments"
 
     @property

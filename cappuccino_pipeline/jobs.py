@@ -34,6 +34,12 @@ compare_arms = dg.define_asset_job(
     description="Sample efficiency of the three arms on the current data set and its encoder.",
     tags={"dagster/max_runtime": "28800"},
 )
+experiments_job = dg.define_asset_job(
+    "experiments",
+    selection=dg.AssetSelection.assets("ablation_study", "transfer_study", "regime_benchmark"),
+    description="Ablation, transfer and market regimes on the current data set and study. Reads no holdout.",
+    tags={"dagster/max_runtime": "28800"},
+)
 
 
 def months_tags(*, first: str, last: str) -> dict[str, str]:

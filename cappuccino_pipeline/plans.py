@@ -2,8 +2,16 @@
 
 from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import BALANCED, SMALL, PretrainingSettings
-from cappuccino_ml.study import ComparisonSettings, EncoderPlan, SearchSpace, SplitSettings, StudySettings
-from cappuccino_ml.verdict import GateSettings
+from cappuccino_ml.study import (
+    AblationSettings,
+    ComparisonSettings,
+    EncoderPlan,
+    SearchSpace,
+    SplitSettings,
+    StudySettings,
+    TransferSettings,
+)
+from cappuccino_ml.verdict import GateSettings, RegimeRule
 
 
 class Plan(Settings):
@@ -14,6 +22,9 @@ class Plan(Settings):
     study: StudySettings = StudySettings()
     gate: GateSettings = GateSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    ablation: AblationSettings = AblationSettings()
+    transfer: TransferSettings = TransferSettings()
+    regimes: RegimeRule = RegimeRule()
 
 
 def plan_for(budget: str, *, seed: int) -> Plan:
@@ -27,6 +38,9 @@ def plan_for(budget: str, *, seed: int) -> Plan:
             ),
             study=StudySettings(trials_per_side=4, seed=seed),
             comparison=ComparisonSettings(steps=(20_000, 80_000), seeds=3, seed=seed),
+            # Scalar tokens at lookback 1 only: at 3 their pre-training and joint fusion alone would take ten minutes.
+            ablation=AblationSettings(steps=16_384, seeds=3, lookbacks=(3, 10), short_lookback=1, seed=seed),
+            transfer=TransferSettings(steps=16_384, seeds=3, fine_days=45, seed=seed),
         )
     return Plan(
         encoder=EncoderPlan(
@@ -47,4 +61,6 @@ def plan_for(budget: str, *, seed: int) -> Plan:
             ),
         ),
         comparison=ComparisonSettings(seed=seed),
+        ablation=AblationSettings(seed=seed),
+        transfer=TransferSettings(seed=seed),
     )

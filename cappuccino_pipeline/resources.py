@@ -187,6 +187,12 @@ class Cappuccino:
         finally:
             self._listener = None
 
+    def at(self, timeframe: str) -> "Cappuccino":
+        """The same source and universe in bars of another length; its table of bars is another one."""
+        universe = self.configuration.universe.model_copy(update={"timeframe": timeframe})
+        configuration = self.configuration.model_copy(update={"universe": universe})
+        return Cappuccino(configuration, clock=self.clock, plan=self._plan, echo=self._echo)
+
     def volume(self, dataset: "Dataset") -> "NDArray[np.float64]":
         """The venue's volume, base units [T, N] on the rows of `dataset`, as the lake has it today."""
         config = dataset.config

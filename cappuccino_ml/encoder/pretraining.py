@@ -46,6 +46,7 @@ class Pretrained:
     """What pre-training gives."""
 
     encoder: FTTransformerEncoder  # of the best epoch, in eval mode
+    decoders: State  # of the same epoch: what the skill was measured with
     final: State  # encoder weights of the last epoch
     checkpoints: dict[int, State]  # encoder weights every `checkpoint_every` epochs
     history: list[Epoch]
@@ -132,6 +133,7 @@ def pretrain(
         shutil.rmtree(resume, ignore_errors=True)
     return Pretrained(
         encoder=model.encoder,
+        decoders=model.decoders(),
         final=final,
         checkpoints=progress.checkpoints,
         history=history,

@@ -2,10 +2,12 @@
 
 from cappuccino_ml.reports.pictures_of_arms import sample_efficiency
 from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_distributions
+from cappuccino_ml.reports.pictures_of_experiments import ablation, regimes, transfer
 from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session
 from cappuccino_ml.reports.pictures_of_training import learning_curves, pretraining, study_history
 
 __all__ = [
+    "ablation",
     "attention",
     "coverage",
     "equity",
@@ -13,7 +15,9 @@ __all__ = [
     "intervals",
     "learning_curves",
     "pretraining",
+    "regimes",
     "sample_efficiency",
     "session",
     "study_history",
+    "transfer",
 ]

@@ -3,11 +3,14 @@
 from cappuccino_ml.verdict.baselines import run_baselines
 from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.contest import Finalist
+from cappuccino_ml.verdict.differences import Difference, paired_difference
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
 from cappuccino_ml.verdict.power import Power, holdout_power
-from cappuccino_ml.verdict.sample_efficiency import Difference, Point, SampleEfficiency, sample_efficiency
+from cappuccino_ml.verdict.regime_benchmark import RegimeBenchmark, regime_benchmark
+from cappuccino_ml.verdict.regimes import RegimeRule, RegimeScore, label_regimes, score_regimes
+from cappuccino_ml.verdict.sample_efficiency import Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
     Finding,
@@ -17,6 +20,7 @@ from cappuccino_ml.verdict.validation import (
     store_report,
     validate,
 )
+from cappuccino_ml.verdict.variants import VariantScore, judge_variants
 
 __all__ = [
     "Clause",
@@ -29,23 +33,32 @@ __all__ = [
     "Point",
     "Power",
     "Reading",
+    "RegimeBenchmark",
+    "RegimeRule",
+    "RegimeScore",
     "Row",
     "SampleEfficiency",
     "Selection",
     "SharpeTest",
     "SuperiorSet",
     "ValidationReport",
+    "VariantScore",
     "Verdict",
     "choose_incumbent",
     "cscv",
     "expected_best_sharpe",
     "holdout_power",
     "judge",
+    "judge_variants",
+    "label_regimes",
     "load_report",
     "overfitting",
+    "paired_difference",
     "paired_sharpe_test",
+    "regime_benchmark",
     "run_baselines",
     "sample_efficiency",
+    "score_regimes",
     "sharpe_interval",
     "store_report",
     "superior_set",

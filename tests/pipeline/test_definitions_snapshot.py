@@ -15,6 +15,9 @@ GRAPH = {
     "paper_trading_report": ("trading", {"paper_trader_deployment"}),
     "ab_comparison": ("reports", {"pretrained_encoder"}),
     "status": ("reports", {"incumbent_refit", "paper_trading_report"}),
+    "ablation_study": ("reports", {"pretrained_encoder"}),
+    "transfer_study": ("reports", {"pretrained_encoder"}),
+    "regime_benchmark": ("reports", {"validation_report"}),
 }
 
 
@@ -47,7 +50,7 @@ def test_the_checks_that_guard_are_blocking() -> None:
 def test_jobs_schedules_and_sensors_are_these() -> None:
     repository = defs.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"update_bars", "research", "trade", "retrain", "compare_arms"}
+    assert jobs == {"update_bars", "research", "trade", "retrain", "compare_arms", "experiments"}
     assert {s.name: s.default_status.value for s in repository.schedule_defs} == {
         "hourly_bars": "STOPPED",
         "nightly_retraining": "STOPPED",
