@@ -1,7 +1,6 @@
 """The service around the trader: bars and deployments as they come, and what it says of itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,20 +12,14 @@ import pytest
 from cappuccino_ml.bars import SimulatedSource
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import Alert, CheckpointError, ManualClock, SourceError, TradingError, write_json
+from cappuccino_ml.core import ManualClock, SourceError, TradingError
 from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.features import CONTEXT_BARS
 from cappuccino_ml.trading import (
     NO_LIMITS,
-    Deployment,
-    DeploymentFollower,
-    Health,
     Ledger,
-    Limits,
     OneModel,
     OpenQuotes,
-    Pace,
-    PanelFeed,
     Service,
     SimulatedBroker,
     SourceFeed,
@@ -38,120 +31,9 @@ from cappuccino_ml.trading import (
     read_health,
     replay,
 )
-from cappuccino_ml.trading.feed import close_time
 
 from .conftest import FIRST, FakeActor, always, make_panel
-from .faulty import FaultyBroker
-
-HOUR = timedelta(hours=1)
-NAMES = ("toy", "simulated")
-
-
-class Told:
-    """Keeps every alert."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def send(self, alert: Alert) -> None:
-        self.reasons.append(alert.reason)
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class Shop:
-    """A deployment record with models behind it, and everything a service needs; time passes by waiting only."""
-
-    root: Path
-    panel: BarPanel
-    models: dict[str, FakeActor] = field(default_factory=dict)
-    pace: Pace = field(default_factory=lambda: Pace(heartbeat_s=600, nap_s=600))
-    limits: Limits = NO_LIMITS
-    told: Told = field(default_factory=Told)
-    ticks: list[Tick] = field(default_factory=list)
-    published: list[Health] = field(default_factory=list)
-    at: dict[datetime, Callable[[], None]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.clock = ManualClock(close_time(self.panel, FIRST))
-        self.broker = FaultyBroker(
-            symbols=self.panel.universe.symbols,
-            cash=Decimal(100_000),
-            costs=FakeActor().costs,
-            quotes=OpenQuotes(self.panel, self.clock),
-            clock=self.clock,
-        )
-        self.feed = PanelFeed(self.panel)
-
-    def sleep(self, seconds: float) -> None:
-        self.clock.set(self.clock.now() + timedelta(seconds=seconds))
-        for moment in sorted(self.at):
-            if moment <= self.clock.now():
-                self.at.pop(moment)()
-
-    def load(self, folder: Path) -> FakeActor:
-        if folder.name not in self.models:
-            raise CheckpointError(f"{folder.name} is altered.")
-        return self.models[folder.name]
-
-    def deploy(self, version: str, *, key: str | None = None) -> None:
-        model = self.models.get(version)
-        record = Deployment(
-            version=version,
-            alias="challenger",
-            key=key or (model.key if model else "lost"),
-            arm="mlp",
-            schema_hash="0",
-            folder=str(self.root / version),
-            previous=None,
-            who="a test",
-            when=self.clock.now(),
-            why="a test",
-        )
-        write_json(self.root / "deployment.json", record)
-
-    def service(self, ledger: Ledger) -> Service:
-        follower = DeploymentFollower(
-            record=self.root / "deployment.json",
-            last_good=self.root / "last_good.json",
-            load=self.load,
-            universe=self.panel.universe,
-        )
-        return Service(
-            follower=follower,
-            open_broker=lambda model: self.broker,
-            feed=self.feed,
-            ledger=ledger,
-            universe=self.panel.universe,
-            clock=self.clock,
-            sleep=self.sleep,
-            publish=self.publish,
-            alerts=self.told,
-            limits=self.limits,
-            kill_file=self.root / "KILL",
-            pace=self.pace,
-            names=NAMES,
-            told=self.ticks.append,
-        )
-
-    def publish(self, health: Health) -> None:
-        self.published.append(health)
-        health.write(self.root / "health.json")
-
-    def run(self, *, bars: int) -> Health:
-        with Ledger(self.root / "ledger.db", durable=False) as ledger:
-            self.service(ledger).run(until=self.clock.now() + (bars - 1) * HOUR)
-        return self.published[-1]
-
-    def versions(self) -> list[str]:
-        with Ledger(self.root / "ledger.db", durable=False) as ledger:
-            return [row.payload["version"] for row in ledger.rows() if row.kind == "decision"]
-
-
-def keyed(version: str, **settings: object) -> FakeActor:
-    return FakeActor(key=f"model-{version}", **settings)  # type: ignore[arg-type]
+from .shop import HOUR, Shop, Told, keyed
 
 
 @pytest.fixture
@@ -381,44 +263,3 @@ def test_the_simulated_account_outlives_its_process(tmp_path: Path, shop: Shop) 
     shop.sleep(3600)
     assert shop.run(bars=1).state == "STOPPED"
     assert shop.versions() == ["1", "1"]
-
-
-class TestProblems:
-    now = datetime(2026, 1, 5, 12, tzinfo=UTC)
-
-    def health(self, **facts: object) -> Health:
-        known = {"state": "ACTIVE", "pid": 1, "market": "toy", "broker": "simulated", "model_version": "3"}
-        return Health.model_validate({**known, "started": self.now, "heartbeat": self.now, **facts})
-
-    def problems(self, health: Health | None, *, deployed: str | None = "3", wanted: str | None = "3") -> list[str]:
-        record = None
-        if deployed is not None:
-            record = Deployment.model_construct(version=deployed)
-        return health_problems(health, deployment=record, wanted_version=wanted, now=self.now)
-
-    def test_all_is_well(self) -> None:
-        assert self.problems(self.health()) == []
-        assert self.problems(None, deployed=None, wanted=None) == []
-
-    @pytest.mark.parametrize(
-        ("facts", "word"),
-        [
-            ({"heartbeat": datetime(2026, 1, 5, 11, 54, tzinfo=UTC)}, "heartbeat is 360 s old"),
-            ({"state": "HALTED", "why": "our book says 1, the broker 0"}, "our book says"),
-            ({"state": "CRASHED", "why": "KeyError"}, "crashed: KeyError"),
-            ({"state": "STOPPED"}, "was stopped at"),
-            ({"model_version": "2"}, "version 3 is deployed, but 2 trades"),
-            ({"feed_is_stale": True}, "the feed is stale"),
-        ],
-    )
-    def test_each_is_named(self, facts: dict[str, object], word: str) -> None:
-        (problem,) = self.problems(self.health(**facts))
-        assert word in problem
-
-    def test_alias_and_deployment_that_differ(self) -> None:
-        (problem,) = self.problems(self.health(), wanted="4")
-        assert "name version 4, but 3 is deployed" in problem
-
-    def test_a_deployed_model_that_nobody_trades(self) -> None:
-        (problem,) = self.problems(None)
-        assert "has never run" in problem
