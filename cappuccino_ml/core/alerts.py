@@ -90,19 +90,20 @@ class WebhookAlerts:
 
     Args:
         url: https, or http on the loopback address.
-        timeout_s: silence after which one try is given up; there are three, 1 and 2 s apart.
+        timeout_s: silence after which one try is given up; there are three.
+        first_wait_s: before the second try; doubled before the third.
 
     Raises:
         ConfigurationError: another kind of address.
     """
 
-    def __init__(self, url: SecretStr, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: SecretStr, *, timeout_s: float = 5.0, first_wait_s: float = 1.0) -> None:
         parts = urlsplit(url.get_secret_value())
         if not parts.hostname or (
             parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK)
         ):
             raise ConfigurationError("the webhook's address must begin with https:// and name a host; copy it again.")
-        self._url, self._timeout_s = url, timeout_s
+        self._url, self._timeout_s, self._first_wait_s = url, timeout_s, first_wait_s
         self._waiting: queue.Queue[Alert | None] = queue.Queue(_MOST_WAITING)
         self._thread: threading.Thread | None = None
 
@@ -117,10 +118,10 @@ class WebhookAlerts:
             _LOG.error("the webhook is too slow: an alert was not sent")
 
     def close(self) -> None:
-        """Wait for what is on its way, at most three time-outs long."""
+        """Wait for what is on its way, at most six time-outs long."""
         if self._thread is not None:
             try:
-                self._waiting.put_nowait(None)
+                self._waiting.put(None, timeout=3 * self._timeout_s)
             except queue.Full:
                 return
             self._thread.join(3 * self._timeout_s)
@@ -132,7 +133,7 @@ class WebhookAlerts:
                 tenacity.Retrying(
                     retry=tenacity.retry_if_result(bool),
                     stop=tenacity.stop_after_attempt(3),
-                    wait=tenacity.wait_exponential(multiplier=1, max=4),
+                    wait=tenacity.wait_exponential(multiplier=self._first_wait_s),
                 )(self._post, alert)
             except tenacity.RetryError as error:
                 _LOG.error("the webhook did not take an alert: %s", error.last_attempt.result())

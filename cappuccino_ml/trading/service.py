@@ -106,7 +106,7 @@ class Service:
     def run(self, *, until: datetime | None = None) -> None:
         """Trade bar after bar until asked to stop, or until the bar that closes at `until` has been looked at."""
         try:
-            self._beat(**self._last_mark())
+            self._beat("STARTING", **self._last_mark())
             while not self._stopping:
                 self._follow()
                 again = self._serve()
