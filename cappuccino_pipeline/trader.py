@@ -43,14 +43,14 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 240.0  # a tick on its way has 120 s, what is open then 20, each with one more answer to wait for
 
 
-def run(configuration: Configuration | None = None) -> None:
-    """Trade until SIGINT or SIGTERM.
+def run(cappuccino: Cappuccino | None = None) -> None:
+    """Trade until SIGINT or SIGTERM, with what the environment asks for unless `cappuccino` is given.
 
     Raises:
         CappuccinoError: another trader holds the account, its ledger was altered, or the configuration does not fit.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    cappuccino = Cappuccino(configuration or Configuration.read())
+    cappuccino = cappuccino or Cappuccino(Configuration.read())
     make_folder(cappuccino.configuration.account_root)
     with Ledger(cappuccino.configuration.ledger_file) as ledger:
         service = service_of(cappuccino, ledger)
@@ -78,7 +78,7 @@ def service_of(cappuccino: Cappuccino, ledger: Ledger) -> Service:
             load=Actor.load,
             universe=universe,
         ),
-        open_broker=lambda model: _broker(cappuccino, model),
+        open_broker=lambda model: broker_of(cappuccino, model),
         feed=feed,
         ledger=ledger,
         universe=universe,
@@ -237,7 +237,8 @@ def environment_of(configuration: Configuration) -> dict[str, str]:
     return {f"CAPPUCCINO_{name}": "" if value is None else str(value) for name, value in values.items()} | keys
 
 
-def _broker(cappuccino: Cappuccino, model: TradingModel) -> Broker:
+def broker_of(cappuccino: Cappuccino, model: TradingModel) -> Broker:
+    """The configured account; a new simulated one has the costs of the first model that trades on it."""
     configuration, clock = cappuccino.configuration, cappuccino.clock
     if configuration.broker == "alpaca":
         assert configuration.alpaca_key is not None

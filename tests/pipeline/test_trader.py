@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ConfigurationError, ManualClock, TradingError, write_json
-from cappuccino_ml.trading import Deployment, Health, Ledger, read_health, restrict
+from cappuccino_ml.trading import Deployment, Health, Ledger, restrict
 from cappuccino_pipeline import trader
-from cappuccino_pipeline.assets.trader import TraderConfig, Wish, paper_trader, trader_is_healthy
-from cappuccino_pipeline.configuration import REPOSITORY, Configuration
+from cappuccino_pipeline.assets.trader import trader_is_healthy
+from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.sensors import watch_trader
 from tests.trading.agents import store_agent
@@ -192,52 +191,3 @@ def test_the_environment_of_a_trader_apart_reads_back_as_the_same_configuration(
 def test_a_broker_that_cannot_be_is_refused(tmp_path: Path, variables: dict[str, str], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         Configuration.read({"CAPPUCCINO_STATE": str(tmp_path), **variables})
-
-
-@pytest.mark.slow
-def test_p12_fault_08_the_asset_starts_one_trader_that_outlives_its_run_and_a_stop_is_clean(tmp_path: Path) -> None:
-    configuration = Configuration(state=tmp_path, universe=Universe(tickers=("BTC", "ETH", "LTC")))
-    deploy(configuration)
-    started = subprocess.run(
-        [sys.executable, "-m", "cappuccino_pipeline", "trade", "start"],
-        env=trader.environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        check=False,
-        timeout=180,
-    )
-    assert started.returncode == 0, started.stderr
-    assert started.stdout.startswith("started")
-    running = trader.running_trader(configuration)
-    assert running is not None
-    try:
-        resources = {"cappuccino": Cappuccino(configuration)}
-        config = {"ops": {"paper_trader": {"config": {"wish": "START"}}}}
-        result = dg.materialize([paper_trader], resources=resources, run_config=config)
-        assert "runs already" in str(result.asset_materializations_for_node("paper_trader")[0].metadata["did"].value)
-        second = subprocess.run(
-            [sys.executable, "-m", "cappuccino_pipeline", "trade"],
-            env=trader.environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-            check=False,
-            timeout=180,
-        )
-        assert second.returncode == 1
-        assert "another trader holds" in second.stderr
-        deadline = time.monotonic() + 120
-        while (health := read_health(configuration.health_file)) is not None and health.state == "STARTING":
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        assert health is not None
-        assert health.state == "ACTIVE"
-        assert health.pid == running.pid
-    finally:
-        stopped = trader.stop(configuration)
-    assert "STOPPED (asked to stop)" in stopped
-    with Ledger(configuration.ledger_file) as ledger:
-        ledger.verify()
-        assert [row.kind for row in ledger.rows()][-1] == "stopped"
-    assert TraderConfig().wish is Wish.START
