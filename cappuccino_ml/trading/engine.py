@@ -196,12 +196,15 @@ class Trader:
             if symbol in quotes:
                 everything = -orders[column] >= book.units[0, column]
                 quantity = held[symbol] if everything else lots(-float(orders[column]), increments[symbol])
-                self._send("sell", symbol, min(quantity, held[symbol]), quotes[symbol], bar_close)
+                sold = self._send("sell", symbol, min(quantity, held[symbol]), quotes[symbol], bar_close)
+                if everything and not sold:
+                    self._crumb(symbol, quotes[symbol])
         self._submission.settle(bar_close)
         self._buy(orders.clamp(min=0), symbols, bar_close)
         self._submission.settle(bar_close)
         self._journal.record("done", {"bar_close": bar_close.isoformat()})
-        filled = self._filled(symbols, bar_close)
+        units = self._state.filled_of(bar_close)
+        filled = np.array([float(units.get(symbol, 0)) for symbol in symbols])
         return Tick("traded", bar_close, equity=equity, action=action, decided=orders.numpy(), filled=filled)
 
     def _window(self, panel: BarPanel, bar_close: datetime) -> Floats:
@@ -294,16 +297,23 @@ class Trader:
         symbols = self._actor.schema.symbols
         return dict(zip(symbols, per_ticker(self._actor.costs.increment, tickers=len(symbols)), strict=True))
 
-    def _send(self, side: Side, symbol: str, quantity: Decimal, quote: Quote, bar_close: datetime) -> None:
-        """Send one order in a size the venue takes; what it would not take is written down and not sent."""
+    def _send(self, side: Side, symbol: str, quantity: Decimal, quote: Quote, bar_close: datetime) -> bool:
+        """Send one order in a size the venue takes; what it would not take is written down and not sent (False)."""
         quantity, reason = on_grid(quantity, side=side, quote=quote)
         if reason:
             self._journal.record("skipped", {"symbol": symbol, "reason": reason})
-            return
+            return False
         leg = 0 if side == "sell" else 1
         key = client_order_id(model=self._actor.key, symbol=symbol, bar_close=bar_close, leg=leg)
         until = self._fresh_until(self._actor.schema.universe, bar_close)
         self._submission.send(Order(key, symbol, side, quantity), bar_close=bar_close, fresh_until=until)
+        return True
+
+    def _crumb(self, symbol: str, quote: Quote) -> None:
+        """A whole position that the venue is too coarse to sell, not one that waits for another order, is forgotten."""
+        units = self._state.positions.get(symbol, Decimal(0)) if self._state.positions else Decimal(0)
+        if on_grid(units, side="sell", quote=quote)[1]:
+            self._journal.record("crumb", {"symbol": symbol, "cooldown": self._actor.guards.cooldown_bars + 1})
 
     def _recover(self) -> None:
         """Bring every open order to a known end, then compare books. Runs at the start and before each decision."""
@@ -329,13 +339,6 @@ class Trader:
 
     def _fresh_until(self, universe: Universe, bar_close: datetime) -> datetime:
         return bar_close + self._limits.max_age_bars * universe.bar
-
-    def _filled(self, symbols: tuple[str, ...], bar_close: datetime) -> Floats:
-        filled = dict.fromkeys(symbols, Decimal(0))
-        for tracked in self._state.orders.values():
-            if tracked.bar_close == bar_close:
-                filled[tracked.order.symbol] += tracked.signed_fill
-        return np.array([float(units) for units in filled.values()])
 
     def _adopt(self, actor: TradingModel, model_version: str) -> None:
         if not actor.key or not model_version:
