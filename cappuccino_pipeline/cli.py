@@ -3,11 +3,14 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cappuccino_ml.core.errors import CappuccinoError
+
+if TYPE_CHECKING:
+    from cappuccino_pipeline.configuration import Configuration
 
 app = typer.Typer(
     add_completion=False,
@@ -126,6 +129,61 @@ def ui(
     from cappuccino_pipeline.ui import serve  # noqa: PLC0415
 
     serve(dagster_port=dagster_port, mlflow_port=mlflow_port, host=host)
+
+
+trade = typer.Typer(invoke_without_command=True)
+app.add_typer(trade, name="trade")
+
+
+@trade.callback()
+def trade_here(context: typer.Context) -> None:
+    """Trade on paper, bar by bar, until Ctrl-C or TERM. With one of the commands below: look after a trader apart."""
+    if context.invoked_subcommand is None:
+        from cappuccino_pipeline.trader import run  # noqa: PLC0415
+
+        run()
+
+
+@trade.command("start")
+def trade_start() -> None:
+    """Start a trader that outlives this shell; one that runs already is left alone."""
+    from cappuccino_pipeline.trader import start as start_trader  # noqa: PLC0415
+
+    typer.echo(start_trader(_configuration()))
+
+
+@trade.command("stop")
+def trade_stop() -> None:
+    """Stop it: nothing more is sent, open orders are settled, the books are compared."""
+    from cappuccino_pipeline.trader import stop as stop_trader  # noqa: PLC0415
+
+    typer.echo(stop_trader(_configuration()))
+
+
+@trade.command("status")
+def trade_status() -> None:
+    """Its health, and what a person should look at."""
+    from cappuccino_pipeline.trader import status as show  # noqa: PLC0415
+
+    for line in show(_configuration()):
+        typer.echo(line)
+
+
+@trade.command("release")
+def trade_release(
+    who: Annotated[str, typer.Option(help="your name")],
+    why: Annotated[str, typer.Option(help="what you looked at, and why it may go on")],
+) -> None:
+    """Lift a halt, after a person has looked. The trader must be stopped; the broker's book is taken as ours."""
+    from cappuccino_pipeline.trader import release as release_account  # noqa: PLC0415
+
+    typer.echo(release_account(_configuration(), who=who, why=why))
+
+
+def _configuration() -> "Configuration":
+    from cappuccino_pipeline.configuration import Configuration  # noqa: PLC0415
+
+    return Configuration.read()
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from cappuccino_pipeline.assets import (
     reports,
     status,
     study,
+    trader,
     trading,
     training,
     verdict,
@@ -17,9 +18,9 @@ from cappuccino_pipeline.assets import (
 from cappuccino_pipeline.jobs import compare_arms, experiments_job, research, retrain, trade, update_bars
 from cappuccino_pipeline.resources import Cappuccino, this_process
 from cappuccino_pipeline.schedules import hourly_bars, nightly_retraining
-from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert
+from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert, watch_trader
 
-STAGES = [bars, features, training, study, verdict, registry, trading, reports, experiments, status]
+STAGES = [bars, features, training, study, verdict, registry, trading, trader, reports, experiments, status]
 
 
 def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:
@@ -29,7 +30,7 @@ def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:
         asset_checks=dg.load_asset_checks_from_modules(STAGES),
         jobs=[update_bars, research, trade, retrain, compare_arms, experiments_job],
         schedules=[hourly_bars, nightly_retraining],
-        sensors=[follow_aliases, run_failure_alert],
+        sensors=[follow_aliases, run_failure_alert, watch_trader],
         resources={"cappuccino": cappuccino},
         # Few and big steps: a process per step would cost 3 to 6 s each. The study has its own worker processes.
         executor=dg.in_process_executor,

@@ -18,7 +18,7 @@ research = dg.define_asset_job(
 )
 trade = dg.define_asset_job(
     "trade",
-    selection=dg.AssetSelection.groups("trading"),
+    selection=dg.AssetSelection.assets("paper_trader_deployment", "paper_trading_report"),
     description="Deploy what the aliases name, then hold its paper session and compare it with the backtest.",
     tags={"dagster/max_runtime": "3600"},
 )

@@ -12,6 +12,7 @@ GRAPH = {
     "promoted_model": ("registry", {"validation_report"}),
     "incumbent_refit": ("registry", {"training_dataset"}),
     "paper_trader_deployment": ("trading", {"promoted_model"}),
+    "paper_trader": ("trading", {"paper_trader_deployment"}),
     "paper_trading_report": ("trading", {"paper_trader_deployment"}),
     "ab_comparison": ("reports", {"pretrained_encoder"}),
     "status": ("reports", {"incumbent_refit", "paper_trading_report"}),
@@ -44,6 +45,7 @@ def test_the_checks_that_guard_are_blocking() -> None:
         "check_features": True,
         "features_are_current": False,
         "check_environment": True,
+        "trader_is_healthy": False,
     }
 
 
@@ -58,4 +60,5 @@ def test_jobs_schedules_and_sensors_are_these() -> None:
     assert {s.name: s.default_status.value for s in repository.sensor_defs} == {
         "follow_aliases": "RUNNING",
         "run_failure_alert": "RUNNING",
+        "watch_trader": "RUNNING",
     }
