@@ -5,8 +5,8 @@ timestamps), 4 epochs. One thread and its processor time, which on an idle machi
 interleaved.
 
 The ratios count only if so many books to a timestamp learn as much. So the mlp and the small preset (the balanced one
-has about eight times its arithmetic per encoding) are trained on planted markets as 64 books to a timestamp and as one, with the same
-settings and environment steps, and their final equity on unseen rows is compared.
+has about eight times its arithmetic per encoding) are trained on planted markets as 64 books to a timestamp and as one,
+with the same settings and environment steps, and their final equity on unseen rows is compared.
 """
 
 import argparse
