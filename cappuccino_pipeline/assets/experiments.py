@@ -211,7 +211,7 @@ def regime_benchmark(
     ]
     tables = {
         span.name: markdown_table(
-            [*header, "turnover/day"],
+            header,
             [
                 [
                     row.policy,
