@@ -16,6 +16,7 @@ PICTURES = (
     "attention",
     "study_history",
     "learning_curves",
+    "drivers",
     "equity",
     "intervals",
     "session",

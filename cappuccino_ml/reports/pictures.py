@@ -1,6 +1,6 @@
 """Every picture of the pipeline by name; each writes one PNG below 50 kB that names the source of its bars."""
 
-from cappuccino_ml.reports.pictures_of_arms import sample_efficiency
+from cappuccino_ml.reports.pictures_of_arms import drivers, sample_efficiency
 from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_distributions
 from cappuccino_ml.reports.pictures_of_experiments import ablation, regimes, transfer
 from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session
@@ -10,6 +10,7 @@ __all__ = [
     "ablation",
     "attention",
     "coverage",
+    "drivers",
     "equity",
     "feature_distributions",
     "intervals",

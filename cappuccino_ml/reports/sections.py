@@ -17,6 +17,8 @@ _CAPTIONS = {
     "attention": "Attention of the encoder, as a multiple of an even share. It does not show what changes a decision.",
     "study_history": "Each large dot is a trial (mean over folds), each small one a fold.",
     "learning_curves": "Reward of the exploring policy on its own training rows: it shows learning, not worth.",
+    "drivers": "What moves the actions of the finalists (integrated gradients, on rows they were fitted on), and "
+    "attention. It says what an agent reacts to, not whether that pays.",
     "equity": "Growth of 1 on the holdout, net of costs, and drawdown.",
     "intervals": "Net Sharpe a year on the holdout with its 95% interval.",
     "session": "The trader's equity on top of the backtest's, and the gap between the two.",
@@ -175,9 +177,8 @@ def comparison(findings: Findings) -> Section:
         blocks.append(Text(f"FT-Transformer ({found.ft_arm}) against MLP on the holdout: {words}"))
     errors = sorted({trial.error for trial in study.trials if trial.error})
     blocks += [Text(f"Failed: {error}", "warning") for error in errors]
-    return Section(
-        "A/B: FT-Transformer against MLP", [*blocks, *pictures_of(findings, "study_history", "learning_curves")]
-    )
+    drawn = pictures_of(findings, "study_history", "learning_curves", "drivers")
+    return Section("A/B: FT-Transformer against MLP", [*blocks, *drawn])
 
 
 def finalist_label(findings: Findings, name: str) -> str:

@@ -15,6 +15,8 @@ from cappuccino_ml.reports import pictures, style
 from cappuccino_ml.reports.findings import PICTURES
 from cappuccino_ml.verdict import Point, SampleEfficiency
 
+from .attributions import make_attribution
+
 
 @pytest.fixture
 def draw(
@@ -40,6 +42,7 @@ def draw(
             "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
             "study_history": {"study": study},
             "learning_curves": {"curves": curves},
+            "drivers": {"attributions": [make_attribution(arm="mlp", rollout=None), make_attribution()]},
             "equity": {"frame": frame, "candidate": "ft"},
             "intervals": {"report": findings.validation},
             "session": {"equity": equity, "report": findings.session},
@@ -146,3 +149,22 @@ def test_sample_efficiency_is_drawn_with_every_arm_and_its_source(texts: list[st
     )
     pictures.sample_efficiency(judged=judged, path=tmp_path / "s.png")
     assert {*arms, "source of the bars: simulated"} <= set(texts)
+
+
+def test_agents_of_different_universes_are_not_drawn_side_by_side(tmp_path: Path):
+    with pytest.raises(ValueError, match="on one universe"):
+        pictures.drivers(
+            attributions=[make_attribution(), make_attribution(tickers=("BTC", "LTC"))],
+            label="simulated",
+            path=tmp_path / "d.png",
+        )
+
+
+def test_the_mlps_drivers_say_that_it_has_no_attention(texts: list[str], tmp_path: Path):
+    pictures.drivers(attributions=[make_attribution()], label="simulated", path=tmp_path / "d.png")
+    assert "attention rollout" in texts
+    texts.clear()
+    still = make_attribution(arm="mlp", rollout=None, sizes=np.zeros((2, 2, 3)).tolist())  # nor does it react
+    pictures.drivers(attributions=[still], label="simulated", path=tmp_path / "d.png")
+    assert "attention rollout" not in texts
+    assert "all actions, % (an mlp has no attention)" in texts
