@@ -12,7 +12,9 @@ from cappuccino_ml.verdict import ValidationReport
 PICTURES = (
     "coverage",
     "feature_distributions",
+    "feature_correlation",
     "pretraining",
+    "feature_skill",
     "attention",
     "study_history",
     "learning_curves",
@@ -20,6 +22,7 @@ PICTURES = (
     "equity",
     "intervals",
     "session",
+    "session_trades",
 )
 
 
