@@ -12,8 +12,9 @@ update_bars = dg.define_asset_job(
 )
 research = dg.define_asset_job(
     "research",
-    selection=dg.AssetSelection.assets("promoted_model").upstream() - dg.AssetSelection.groups("bars", "features"),
-    description="From a frozen data set to a registered candidate with its verdict.",
+    selection=dg.AssetSelection.assets("promoted_model", "attention_report").upstream()
+    - dg.AssetSelection.groups("bars", "features"),
+    description="From a frozen data set to a registered candidate with its verdict and what drives its decisions.",
     tags={"dagster/max_runtime": "28800"},
 )
 trade = dg.define_asset_job(

@@ -34,7 +34,7 @@ from cappuccino_ml.trading.pace import AT_ONCE, Pace
 from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 from cappuccino_ml.trading.service import Service
-from cappuccino_ml.trading.session import SessionReport, read_session, run_session
+from cappuccino_ml.trading.session import SessionReport, read_fills, read_session, run_session
 from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
 from cappuccino_ml.trading.source_feed import SourceFeed, SourceQuotes
 from cappuccino_ml.trading.state import TradingState, release, restrict
@@ -89,6 +89,7 @@ __all__ = [
     "health_problems",
     "model_to_trade",
     "read_deployment",
+    "read_fills",
     "read_health",
     "read_session",
     "release",

@@ -120,6 +120,12 @@ def pretrained_encoder(
         label=dataset.config.label,
         path=cappuccino.configuration.reports_root / "pretraining.png",
     )
+    by_feature = pictures.feature_skill(
+        skills=skills,
+        features=dataset.market.schema.features,
+        label=dataset.config.label,
+        path=cappuccino.configuration.reports_root / "feature_skill.png",
+    )
     attention = pictures.attention(
         weights=where_it_looks(jobs[DEPLOYMENT], dataset),
         tickers=dataset.market.schema.tickers,
@@ -134,6 +140,7 @@ def pretrained_encoder(
             "source": dataset.config.label,
             "masked_r2": markdown_table(["encoder", *methods], rows),
             "curves": picture(drawn),
+            "masked_r2_by_feature": picture(by_feature),
             "attention": picture(attention),
             "folders": dg.MetadataValue.json({name: str(job.folder) for name, job in jobs.items()}),
         }

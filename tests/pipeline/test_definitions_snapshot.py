@@ -19,6 +19,7 @@ GRAPH = {
     "ablation_study": ("reports", {"pretrained_encoder"}),
     "transfer_study": ("reports", {"pretrained_encoder"}),
     "regime_benchmark": ("reports", {"validation_report"}),
+    "attention_report": ("reports", {"optuna_study"}),
 }
 
 
@@ -46,6 +47,7 @@ def test_the_checks_that_guard_are_blocking() -> None:
         "features_are_current": False,
         "check_environment": True,
         "trader_is_healthy": False,
+        "attributions_add_up": False,
     }
 
 
