@@ -120,6 +120,16 @@ def clean(
 
 
 @app.command()
+def explain(order: Annotated[str, typer.Argument(help="client order id, such as cap-0123...")]) -> None:
+    """Follow an order back to its bar, features, model, verdict and data."""
+    from cappuccino_pipeline.explain import explain as lines_on  # noqa: PLC0415
+    from cappuccino_pipeline.resources import this_process  # noqa: PLC0415
+
+    for line in lines_on(this_process(), order):
+        typer.echo(line)
+
+
+@app.command()
 def ui(
     dagster_port: Annotated[int, typer.Option(help="port of Dagster's page; 0 takes any free one")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="port of MLflow's page; 0 takes any free one")] = 5000,

@@ -142,13 +142,14 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     from cappuccino_ml.reports.findings import PICTURES  # noqa: PLC0415
     from cappuccino_ml.reports.page import Findings, html, terminal  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
-    from cappuccino_ml.trading import read_session  # noqa: PLC0415
+    from cappuccino_ml.trading.paper import read_paper  # noqa: PLC0415
     from cappuccino_ml.verdict import load_report  # noqa: PLC0415
 
     configuration, current = cappuccino.configuration, cappuccino.current
     dataset, registry = cappuccino.dataset, cappuccino.registry
     jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
-    session = read_session(current.folder("paper_trading_report"))
+    paper = read_paper(current.folder("paper_trading_report"))
+    version = paper.session.model_version
     page = configuration.reports_root / "page.html"
     drawn = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
     findings = Findings(
@@ -158,11 +159,11 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
         skills={name: load_encoder(job.folder, expected=None).config.skill for name, job in jobs.items()},
         study=load_study(current.folder("optuna_study")),
         validation=load_report(current.folder("validation_report")),
-        version=session.model_version,
+        version=version,
         aliases=cappuccino.aliases(),
-        mlflow_url=registry.facts(session.model_version)["run_url"],
+        mlflow_url=registry.facts(version)["run_url"],
         sensor=sensor,
-        session=session,
+        paper=paper,
         pictures={name: path for name, path in drawn.items() if path.is_file()},
         page=page,
         lake_folder=cappuccino.bars.folder,

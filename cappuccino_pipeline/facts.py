@@ -17,6 +17,7 @@ from cappuccino_pipeline.table_facts import table_facts
 
 NONE_YET = "none yet"
 LEDGER = "ledger.sqlite"
+REFUSED = "refused.json"
 HEALTH = "health.json"
 _LATE_BARS = 3  # closed bars behind now from which the bars count as late; an hourly update leaves one or two
 _SILENT_AFTER = timedelta(minutes=5)  # a trader that works says so more often
@@ -144,14 +145,22 @@ def deployment(cappuccino: Cappuccino) -> Fact:
     if not record.is_file():
         if named is None:
             return Fact("deployed", "nothing: no alias is set", "quiet")
-        return Fact("deployed", f"NOTHING, though an alias names version {named}; materialize it, or see why", "bad")
+        why = _refusal(record, named) or "materialize it, or see why"
+        return Fact("deployed", f"NOTHING, though an alias names version {named}; {why}", "bad")
     made = read_json(record)
     since = minute(datetime.fromisoformat(made["when"]))
     words = f"version {made['version']} ({made['arm']}) as {made['alias']}, since {since}"
     if made["version"] != named:
-        words += f"; BUT the aliases name {f'version {named}' if named else 'none'}: see paper_trader_deployment"
+        why = _refusal(record, named) or "see paper_trader_deployment"
+        words += f"; BUT the aliases name {f'version {named}' if named else 'none'}: {why}"
         return Fact("deployed", words, "bad")
     return Fact("deployed", words, "good")
+
+
+def _refusal(record: Path, named: str | None) -> str:
+    """Why the version that the aliases name was not deployed, if it was refused."""
+    refused = record.with_name(REFUSED)
+    return str(read_json(refused)["reason"]) if refused.is_file() and read_json(refused)["version"] == named else ""
 
 
 def session(cappuccino: Cappuccino) -> Fact:
@@ -159,14 +168,15 @@ def session(cappuccino: Cappuccino) -> Fact:
     folder = _current(cappuccino, "paper_trading_report")
     if folder is None:
         return Fact("paper session", NONE_YET, "quiet")
-    held = read_json(folder / "session.json")
+    report = read_json(folder / "paper.json")
+    held, outcome = report["session"], str(report["decision"]["outcome"])
     facts = held["comparison"]
     equal = "equal" if facts["orders_equal"] else "NOT equal"
     words = (
         f"{held['label']} of version {held['model_version']}, {facts['bars']} bars to {held['last'].replace('T', ' ')}"
-        f" UTC: {facts['recommendation'].upper()}, {facts['fills']} fills, orders {equal} to the backtest's"
+        f" UTC: {outcome.upper()}, {facts['fills']} fills, orders {equal} to the backtest's"
     )
-    return Fact("paper session", words, _TONES.get(facts["recommendation"], "warning"))
+    return Fact("paper session", words, _TONES.get(outcome, "warning"))
 
 
 def trader(cappuccino: Cappuccino) -> Fact:

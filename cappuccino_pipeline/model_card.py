@@ -1,8 +1,11 @@
-"""The card that a candidate is registered with, put together from what the earlier stages made."""
+"""The card and the evidence that a candidate is registered with, put together from what the earlier stages made."""
+
+from typing import Any
 
 from cappuccino_ml.policy import Actor
-from cappuccino_ml.registry import ModelCard
+from cappuccino_ml.registry import DATA_MANIFEST, VERDICT, ModelCard
 from cappuccino_ml.study import Dataset, FitResult
+from cappuccino_ml.trading.drift import FEATURE_BINS, FeatureBins
 from cappuccino_ml.verdict import Finalist, ValidationReport
 
 
@@ -35,6 +38,16 @@ def card_of(*, report: ValidationReport, finalist: Finalist, dataset: Dataset, d
         },
         params=finalist.trial.params,
     )
+
+
+def evidence_of(*, dataset: Dataset, actor: Actor, report: ValidationReport | None) -> dict[str, Any]:
+    """What is sealed beside the weights: the whole verdict, the data set's manifest, bins of its training rows."""
+    rows = slice(*actor.config.rows)
+    return {
+        VERDICT: report if report is not None else {"outcome": "not judged"},
+        DATA_MANIFEST: dataset.config,
+        FEATURE_BINS: FeatureBins.fit(dataset.market.features[rows], schema=dataset.market.schema),
+    }
 
 
 def card_of_refit(

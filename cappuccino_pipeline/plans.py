@@ -1,5 +1,7 @@
 """How much work a budget buys: splits, encoders, trials and thresholds of one pass through the chain."""
 
+from pydantic import Field
+
 from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import BALANCED, SMALL, PretrainingSettings
 from cappuccino_ml.environment import Layout
@@ -13,6 +15,8 @@ from cappuccino_ml.study import (
     StudySettings,
     TransferSettings,
 )
+from cappuccino_ml.trading.decision import GoSettings
+from cappuccino_ml.trading.session import WEEK_BARS
 from cappuccino_ml.verdict import GateSettings, RegimeRule
 
 # Within the small budget's few steps the usual pace leaves a policy below its dead band: it never trades at all.
@@ -32,6 +36,8 @@ class Plan(Settings):
     ablation: AblationSettings = AblationSettings()
     transfer: TransferSettings = TransferSettings()
     regimes: RegimeRule = RegimeRule()
+    rehearsal_bars: int = Field(WEEK_BARS, ge=24, description="newest bars replayed before a model may trade")
+    go: GoSettings = GoSettings()
 
 
 def plan_for(budget: str, *, seed: int) -> Plan:

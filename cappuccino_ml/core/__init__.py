@@ -13,7 +13,7 @@ from cappuccino_ml.core.errors import (
     TradingError,
 )
 from cappuccino_ml.core.files import artifact_folder, is_done, mark_done, read_json, write_bytes, write_json
-from cappuccino_ml.core.hashing import canonical_json, code_version, digest, file_sha256
+from cappuccino_ml.core.hashing import array_sha256, canonical_json, code_version, digest, file_sha256
 from cappuccino_ml.core.seeding import derive_seed
 from cappuccino_ml.core.settings import Settings, read_settings
 
@@ -36,6 +36,7 @@ __all__ = [
     "SystemClock",
     "TradingError",
     "WebhookAlerts",
+    "array_sha256",
     "artifact_folder",
     "canonical_json",
     "code_version",

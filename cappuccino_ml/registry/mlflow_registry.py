@@ -27,7 +27,11 @@ from cappuccino_ml.registry.alias_log import AliasLog, AliasMove
 from cappuccino_ml.registry.card import ModelCard
 
 MANIFEST = "registry_manifest.json"
+CARD = "model_card.json"
+VERDICT = "verdict.json"
+DATA_MANIFEST = "data_manifest.json"
 _ARTIFACTS = "model"
+_TAG_LENGTH = 5000  # MLflow's limit
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # the second one is SQLite's word for a missing alias
 
 
@@ -52,21 +56,38 @@ class ModelRegistry:
         self._clock = clock or SystemClock()
         self._opened: Any = None
 
-    def register(self, folder: Path, *, card: ModelCard, tags: Mapping[str, str] | None = None) -> str:
+    def register(
+        self,
+        folder: Path,
+        *,
+        card: ModelCard,
+        evidence: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
         """Store a finished model folder with its card as a new version, without any alias.
 
-        The same `card.key` twice is one version: the second call returns the first one's number.
+        The same key, outcome and pieces of evidence twice are one version: the second call returns the first's number.
+
+        Args:
+            folder: weights, configuration with schema and scaler, example.
+            card: origin and verdict, for people.
+            evidence: file name -> JSON or model, stored and sealed beside the weights: VERDICT, DATA_MANIFEST, ...
+            tags: more tags of the version.
 
         Raises:
-            CheckpointError: the folder is not finished, or holds something other than files.
+            CheckpointError: the folder is not finished, holds something other than files, or a name is taken.
         """
         if not is_done(folder):
             raise CheckpointError(f"{folder} has no DONE mark; register a finished model folder.")
-        client = self._client()
+        client, named = self._client(), ", ".join(sorted(evidence or {}))
         with FileLock(self.root / "register.lock"):
             for version in self.versions():
                 known = self._version(version).tags
-                if (known.get("model_key"), known.get("outcome")) == (card.key, card.outcome):
+                if (known.get("model_key"), known.get("outcome"), known.get("evidence")) == (
+                    card.key,
+                    card.outcome,
+                    named,
+                ):
                     return version
             run = client.create_run(
                 client.get_experiment_by_name(self.model_name).experiment_id,
@@ -77,10 +98,15 @@ class ModelRegistry:
             with tempfile.TemporaryDirectory() as aside:
                 stage = Path(aside)
                 shutil.copytree(folder, stage / _ARTIFACTS)
+                for name, value in {CARD: card, **(evidence or {})}.items():
+                    if (stage / _ARTIFACTS / name).exists():
+                        raise CheckpointError(
+                            f"{folder} already holds a {name}; name that piece of evidence otherwise."
+                        )
+                    write_json(stage / _ARTIFACTS / name, value)
+                write_bytes(stage / _ARTIFACTS / "model_card.md", card.to_markdown().encode())
                 write_json(stage / _ARTIFACTS / MANIFEST, {"model_key": card.key, "files": _hashes(stage / _ARTIFACTS)})
                 seal = file_sha256(stage / _ARTIFACTS / MANIFEST)
-                write_json(stage / "model_card.json", card)
-                write_bytes(stage / "model_card.md", card.to_markdown().encode())
                 client.log_artifacts(run_id, aside)
             for name, number in card.metrics.items():
                 client.log_metric(run_id, name, number)
@@ -97,6 +123,7 @@ class ModelRegistry:
                     "model_key": card.key,
                     "manifest_sha256": seal,
                     "outcome": card.outcome,
+                    "evidence": named,
                     "arm": card.arm,
                     "study_key": card.study_key,
                     "schema_hash": card.schema_hash,
@@ -118,6 +145,7 @@ class ModelRegistry:
         if previous == version:
             return
         self._client().set_registered_model_alias(self.model_name, alias, version)
+        self.tag(version, {f"alias.{alias}": f"set by {who} at {self._clock.now():%Y-%m-%d %H:%M} UTC: {why}"})
         self._write_down(alias, version, previous, who, why)
 
     def remove_alias(self, alias: str, *, who: str, why: str) -> None:
@@ -126,7 +154,13 @@ class ModelRegistry:
         if previous is None:
             return
         self._client().delete_registered_model_alias(self.model_name, alias)
+        self.tag(previous, {f"alias.{alias}": f"removed by {who} at {self._clock.now():%Y-%m-%d %H:%M} UTC: {why}"})
         self._write_down(alias, None, previous, who, why)
+
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, for people: nothing is ever decided by a tag."""
+        for name, value in tags.items():
+            self._client().set_model_version_tag(self.model_name, version, name, value[:_TAG_LENGTH])
 
     def alias(self, alias: str) -> str | None:
         """The version `alias` points at; None if the alias or the whole model is missing."""

@@ -1,4 +1,4 @@
-"""The pipeline's one right to move an alias: a won verdict makes a challenger, nothing else does."""
+"""The pipeline's two rights to move an alias: a won verdict makes a challenger, a go on paper a champion."""
 
 from cappuccino_ml.core import CheckpointError
 from cappuccino_ml.registry.card import Outcome
@@ -29,7 +29,35 @@ def promote_if_won(registry: ModelRegistry, *, version: str, verdict_outcome: Ou
         )
     if verdict_outcome != "win" or fresh_days < MIN_FRESH_DAYS:
         return False
-    if any((move.alias, move.version, move.who) == (CHALLENGER, version, PIPELINE) for move in registry.log.moves()):
+    if _moved_before(registry, CHALLENGER, version):
         return False
     registry.set_alias(CHALLENGER, version, who=PIPELINE, why=f"verdict of version {version}: win")
     return registry.alias(CHALLENGER) == version
+
+
+def crown_if_go(registry: ModelRegistry, *, version: str, outcome: str, why: str) -> bool:
+    """Make the challenger `version` the champion if its paper session is a go -> whether the alias moved.
+
+    `champion` moves first and `challenger` is removed then, so that at every moment one of them names the version.
+    A version that is not the challenger now is left alone: a person has moved on meanwhile. Like `challenger`, the
+    alias is given once: when a person has taken it back, the same session does not undo that.
+
+    Args:
+        registry: whose aliases move.
+        version: what the session was held with.
+        outcome: of the decision on it; nothing but "go" moves anything.
+        why: the decision in a sentence, for the log and the version's tags.
+
+    Raises:
+        CheckpointError: no such version.
+    """
+    registry.facts(version)
+    if outcome != "go" or registry.alias(CHALLENGER) != version or _moved_before(registry, CHAMPION, version):
+        return False
+    registry.set_alias(CHAMPION, version, who=PIPELINE, why=why)
+    registry.remove_alias(CHALLENGER, who=PIPELINE, why=f"version {version} is champion now")
+    return registry.alias(CHAMPION) == version
+
+
+def _moved_before(registry: ModelRegistry, alias: str, version: str) -> bool:
+    return any((move.alias, move.version, move.who) == (alias, version, PIPELINE) for move in registry.log.moves())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cappuccino_ml.encoder.skill import Skill
 from cappuccino_ml.study import DatasetConfig, StudyResult
+from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import ValidationReport
 
@@ -44,7 +45,7 @@ class Findings:
     aliases: Mapping[str, str | None]  # alias -> version
     mlflow_url: str | None  # page of the registered model's run
     sensor: str  # what the deployment sensor said
-    session: SessionReport
+    paper: PaperReport
     pictures: Mapping[str, Path]  # by name, see PICTURES; absent ones are not shown
     page: Path  # where the HTML page is, or will be
     lake_folder: Path
@@ -58,6 +59,11 @@ class Findings:
         verdict = (self.validation.dataset_key, self.validation.study_key)
         if verdict != (self.dataset.key, self.study.key):
             raise ValueError(f"the verdict is on (data set, study) {verdict}, not {(self.dataset.key, self.study.key)}")
+
+    @property
+    def session(self) -> SessionReport:
+        """The paper session."""
+        return self.paper.session
 
     @property
     def label(self) -> str:

@@ -2,19 +2,17 @@
 
 from cappuccino_ml.reports.blocks import Block, Facts, Link, Points, Section, Table, Text, Tone
 from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.paper import TONES, criteria
 from cappuccino_ml.reports.sections import finalist_label, pictures_of
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.words import NOTHING, day, interval, plain, policy_name, share, signed, whole
-from cappuccino_ml.trading.report import MAX_GAP_BPS_PER_TURNOVER, MIN_FILLS
 from cappuccino_ml.verdict import Clause, Overfitting, Row
 
 _TONES: dict[str, Tone] = {
     "win": "good",
     "inconclusive": "warning",
     "reject": "bad",
-    "go": "good",
-    "extend": "warning",
-    "no-go": "bad",
+    **TONES,
 }
 
 
@@ -188,7 +186,7 @@ def registry(findings: Findings) -> Section:
 
 def session(findings: Findings) -> Section:
     """The paper session beside the backtest of the same bars."""
-    report, facts = findings.session, findings.session.comparison
+    report, facts, paid = findings.session, findings.session.comparison, findings.paper.execution
     blocks: list[Block] = []
     if is_rehearsal(findings):
         blocks.append(
@@ -204,29 +202,15 @@ def session(findings: Findings) -> Section:
         ("model", f"version {report.model_version} ({report.model_key})"),
         ("range", f"{report.first.replace('T', ' ')}Z to {report.last.replace('T', ' ')}Z, {whole(facts.bars)} bars"),
         ("orders equal to the backtest's", equal),
-        ("fills", f"{whole(facts.fills)} (backtest {whole(facts.backtest_fills)}, at least {MIN_FILLS} needed)"),
-        (
-            "return",
-            f"{share(facts.total_return)}, {signed(1e4 * facts.return_gap)} bps against the backtest, "
-            f"turnover {plain(facts.turnover)} x equity",
-        ),
-        (
-            "gap per unit of turnover",
-            f"{signed(facts.gap_bps_per_turnover)} bps (limit {MAX_GAP_BPS_PER_TURNOVER:g} either way)",
-        ),
-        ("largest drawdown", share(facts.max_drawdown, sign=False)),
-        (
-            "Sharpe a year",
-            f"{signed(facts.sharpe)}, standard error {plain(facts.sharpe_error)} (backtest "
-            f"{signed(facts.backtest_sharpe)})",
-        ),
+        ("fills", f"{whole(facts.fills)} (backtest {whole(facts.backtest_fills)})"),
+        ("return", f"{share(facts.total_return)}, turnover {plain(facts.turnover)} x equity"),
+        ("fees and slippage", f"{plain(paid.fee_bps)} and {signed(paid.slippage_bps)} bps of the traded notional"),
+        ("page of its own", "paper.html beside this page"),
     ]
-    if facts.first_difference:
-        rows.append(("first difference", facts.first_difference))
     blocks.append(Facts(rows))
-    reasons = "; ".join(facts.reasons) or "orders, return gap and number of fills are within their limits"
-    about = ", for the trader only" if is_rehearsal(findings) else ""
-    blocks.append(Text(f"{facts.recommendation.upper()}{about}: {reasons}.", tone_of(facts.recommendation)))
+    if is_rehearsal(findings):
+        blocks.append(Text("The decision below is on the trader only:"))
+    blocks += criteria(findings.paper.decision)
     title = "REHEARSAL of a paper session" if is_rehearsal(findings) else "Paper session"
     return Section(title, [*blocks, *pictures_of(findings, "session", "session_trades")])
 

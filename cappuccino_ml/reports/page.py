@@ -92,9 +92,9 @@ def _tiles(findings: Findings) -> list[tuple[str, str, str, Tone]]:
         ),
         (
             findings.session.label,
-            facts.recommendation.upper(),
+            findings.paper.decision.outcome.upper(),
             f"{about}{facts.fills} fills, orders {equal} to the backtest's",
-            judgement.tone_of(facts.recommendation),
+            judgement.tone_of(findings.paper.decision.outcome),
         ),
     ]
 

@@ -21,6 +21,7 @@ from cappuccino_ml.reports.style import (
     line_of_time,
 )
 from cappuccino_ml.reports.words import interval, policy_name, share, signed
+from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import ValidationReport
 
@@ -127,7 +128,7 @@ def intervals(*, report: ValidationReport, path: Path) -> Path:
     return path
 
 
-def session(*, equity: pd.DataFrame, report: SessionReport, label: str, path: Path) -> Path:
+def session(*, equity: pd.DataFrame, report: PaperReport, label: str, path: Path) -> Path:
     """Equity of the trader and of the backtest of the same bars, and the gap between the two in bps of the start.
 
     Args:
@@ -138,8 +139,8 @@ def session(*, equity: pd.DataFrame, report: SessionReport, label: str, path: Pa
     """
     times = equity["timestamp"].to_numpy()
     trader, backtest = equity["trader"].to_numpy(dtype=np.float64), equity["backtest"].to_numpy(dtype=np.float64)
-    facts = report.comparison
-    title = f"{report.label}: {facts.bars:,} bars, {facts.fills} fills, {facts.recommendation}"
+    facts = report.session.comparison
+    title = f"{report.session.label}: {facts.bars:,} bars, {facts.fills} fills, {report.decision.outcome}"
     with canvas(path=path, label=label, title=title, rows=2, height=3.8, ratios=(2.4, 1), share_x=True) as (top, low):
         top.plot(times, backtest / backtest[0], color=ORANGE, lw=3.4, label="backtest of the same bars")
         top.plot(times, trader / trader[0], color=BLUE, lw=1.3, label="trader")

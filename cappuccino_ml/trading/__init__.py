@@ -13,10 +13,12 @@ from cappuccino_ml.trading.broker import (
 from cappuccino_ml.trading.deployment import (
     Deployment,
     Followed,
+    Refusal,
     deploy,
     follow_registry,
     model_to_trade,
     read_deployment,
+    read_refusal,
     wanted,
 )
 from cappuccino_ml.trading.engine import Tick, Trader
@@ -25,16 +27,17 @@ from cappuccino_ml.trading.following import DeploymentFollower, OneModel
 from cappuccino_ml.trading.health import Health, health_problems, read_health
 from cappuccino_ml.trading.hosts import require_paper_host
 from cappuccino_ml.trading.journal import Mode
-from cappuccino_ml.trading.ledger import Ledger, Row
+from cappuccino_ml.trading.ledger import Ledger, Row, read_ledger
 from cappuccino_ml.trading.limits import NO_LIMITS, Limits
 from cappuccino_ml.trading.model import ModelFailedError, TradingModel
 from cappuccino_ml.trading.open_quotes import OpenQuotes
 from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
 from cappuccino_ml.trading.pace import AT_ONCE, Pace
-from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
+from cappuccino_ml.trading.record import OrderTrace, faults_of, fills_of, trace_order
+from cappuccino_ml.trading.replay import Session, replay, research_act, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 from cappuccino_ml.trading.service import Service
-from cappuccino_ml.trading.session import SessionReport, read_fills, read_session, run_session
+from cappuccino_ml.trading.session import SessionReport, read_session, rehearse, run_session
 from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
 from cappuccino_ml.trading.source_feed import SourceFeed, SourceQuotes
 from cappuccino_ml.trading.state import TradingState, release, restrict
@@ -66,9 +69,11 @@ __all__ = [
     "OpenQuotes",
     "Order",
     "OrderState",
+    "OrderTrace",
     "Pace",
     "PanelFeed",
     "Quote",
+    "Refusal",
     "Row",
     "Service",
     "Session",
@@ -85,18 +90,24 @@ __all__ = [
     "client_order_id",
     "compare",
     "deploy",
+    "faults_of",
+    "fills_of",
     "follow_registry",
     "health_problems",
     "model_to_trade",
     "read_deployment",
-    "read_fills",
     "read_health",
+    "read_ledger",
+    "read_refusal",
     "read_session",
+    "rehearse",
     "release",
     "replay",
     "require_paper_host",
+    "research_act",
     "restrict",
     "run_session",
     "shadow_backtest",
+    "trace_order",
     "wanted",
 ]

@@ -1,9 +1,11 @@
 """Which model trades: chosen by alias, verified before use, written down; a bad one leaves the last good one."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +17,16 @@ from cappuccino_ml.core import (
     Settings,
     read_json,
     read_settings,
+    write_bytes,
     write_json,
 )
 from cappuccino_ml.features import FeatureSchema
-from cappuccino_ml.registry import CHALLENGER, CHAMPION, ModelRegistry
+from cappuccino_ml.registry import CARD, CHALLENGER, CHAMPION, DATA_MANIFEST, VERDICT, ModelCard, ModelRegistry
 from cappuccino_ml.trading.model import TradingModel
 
 EXAMPLE = "example.json"  # {"window": [L, N, F], "entries": [1 + N], "action": [N]}
 _TOLERANCE = 1e-4  # other processors round float32 differently
+Rehearse = Callable[[TradingModel], str]
 
 
 class Deployment(Settings):
@@ -38,6 +42,16 @@ class Deployment(Settings):
     who: str
     when: datetime
     why: str
+    checks: tuple[str, ...] = ()  # what was found sound before it was allowed to trade
+
+
+class Refusal(Settings):
+    """The record in refused.json: the version that an alias names and that may not trade, and why."""
+
+    version: str
+    alias: str
+    reason: str
+    when: datetime
 
 
 def wanted(registry: ModelRegistry) -> tuple[str, str] | None:
@@ -66,6 +80,7 @@ def follow_registry(
     into: Path,
     who: str,
     clock: Clock,
+    rehearse: Rehearse,
 ) -> Followed:
     """Deploy what the aliases name. Without any alias the record is set aside: no alias, no model, no orders.
 
@@ -77,27 +92,41 @@ def follow_registry(
         into: folder for verified copies of registered versions.
         who: who or what asks.
         clock: time of the record.
+        rehearse: see `deploy`.
 
     Raises:
-        CheckpointError: the named version fails verification; the record stands as it was.
+        CheckpointError: the named version fails verification; the record stands as it was, and refused.json says why.
     """
+    refused = refusal_file(record)
     choice = wanted(registry)
     if choice is None:
-        if record.exists():
+        refused.unlink(missing_ok=True)
+        before = read_deployment(record)
+        if before is not None:
             record.replace(record.with_name("deployment-withdrawn.json"))
+            _write_down(
+                record, {"withdrawn": before.version, "who": who, "when": clock.now(), "why": "no alias is set"}
+            )
         return Followed(deployment=None, sentence="no alias is set, so no model is deployed and nothing trades")
     alias, version = choice
-    made = deploy(
-        registry.download(version, into=into),
-        load=load,
-        universe=universe,
-        record=record,
-        version=version,
-        alias=alias,
-        who=who,
-        why=f"alias {alias} names version {version}",
-        clock=clock,
-    )
+    try:
+        made = deploy(
+            _downloaded(registry, version, into=into, record=record),
+            load=load,
+            universe=universe,
+            record=record,
+            version=version,
+            alias=alias,
+            who=who,
+            why=f"alias {alias} names version {version}",
+            clock=clock,
+            rehearse=rehearse,
+        )
+    except CheckpointError as error:
+        write_json(refused, Refusal(version=version, alias=alias, reason=str(error), when=clock.now()))
+        _write_down(record, {"refused": version, "alias": alias, "who": who, "when": clock.now(), "why": str(error)})
+        raise
+    refused.unlink(missing_ok=True)
     return Followed(deployment=made, sentence=f"version {version} ({made.arm}) is deployed as {alias}")
 
 
@@ -112,6 +141,17 @@ def read_deployment(record: Path) -> Deployment | None:
     return read_settings(Deployment, record) if record.exists() else None
 
 
+def read_refusal(record: Path) -> Refusal | None:
+    """Why the version that an alias names is not the deployed one; None if nothing was refused since."""
+    file = refusal_file(record)
+    return read_settings(Refusal, file) if file.exists() else None
+
+
+def refusal_file(record: Path) -> Path:
+    """Beside deployment.json."""
+    return record.with_name("refused.json")
+
+
 def deploy(
     folder: Path,
     *,
@@ -123,6 +163,7 @@ def deploy(
     who: str,
     why: str,
     clock: Clock,
+    rehearse: Rehearse,
 ) -> Deployment:
     """Verify the model in `folder` and make it the deployed one; the version that is deployed already changes nothing.
 
@@ -136,18 +177,23 @@ def deploy(
         who: who or what asks for it.
         why: the reason, for the record.
         clock: time of the record.
+        rehearse: takes the model through the last week of bars -> what it came to, in a sentence; raises what is wrong.
 
     Raises:
-        CheckpointError: the model does not load or fit; the record stands as it was.
+        CheckpointError: the model does not load or fit, or does not get through the last week; the record stands.
     """
     before = read_deployment(record)
     try:
         model = load(folder)
         FeatureSchema.of(universe).require_same(model.schema, what=f"version {version}")
-        _require_sound(model, folder)
+        checks = (
+            _require_complete(model, folder),
+            f"schema {model.schema.hash[:12]} is that of {', '.join(universe.tickers)} at {universe.timeframe}",
+            _require_sound(model, folder),
+            rehearse(model),
+        )
     except (CappuccinoError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        stays = f"version {before.version} stays deployed" if before else "nothing is deployed, so nothing trades"
-        raise CheckpointError(f"version {version} is not deployed: {str(error).rstrip('.')}; {stays}.") from error
+        raise _not_deployed(version, error, before) from error
     if before is not None and (before.version, before.key, before.alias) == (version, model.key, alias):
         return before
     made = Deployment(
@@ -161,28 +207,64 @@ def deploy(
         who=who,
         when=clock.now(),
         why=why,
+        checks=checks,
     )
+    _write_down(record, made.model_dump(mode="json"))
     write_json(record, made)
     return made
 
 
-def _require_sound(model: TradingModel, folder: Path) -> None:
-    """Finite actions of the right shape; the stored example, if there is one, is reproduced."""
+def _downloaded(registry: ModelRegistry, version: str, *, into: Path, record: Path) -> Path:
+    try:
+        return registry.download(version, into=into)
+    except CheckpointError as error:
+        raise _not_deployed(version, error, read_deployment(record)) from error
+
+
+def _not_deployed(version: str, error: Exception, before: Deployment | None) -> CheckpointError:
+    stays = f"version {before.version} stays deployed" if before else "nothing is deployed, so nothing trades"
+    return CheckpointError(f"version {version} is not deployed: {str(error).rstrip('.')}; {stays}.")
+
+
+def _write_down(record: Path, line: dict[str, Any]) -> None:
+    """One line a movement in deployments.jsonl, replaced whole."""
+    history = record.with_name("deployments.jsonl")
+    before = history.read_bytes() if history.exists() else b""
+    write_bytes(history, before + (json.dumps(line, default=str, sort_keys=True) + "\n").encode())
+
+
+def _require_complete(model: TradingModel, folder: Path) -> str:
+    """Evidence that belongs to this very model: card, verdict, data manifest, example."""
+    absent = [name for name in (CARD, VERDICT, DATA_MANIFEST, EXAMPLE) if not (folder / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{', '.join(absent)} was not registered with it; register it again.")
+    card = ModelCard.model_validate(read_json(folder / CARD))
+    if (card.key, card.schema_hash) != (model.key, model.schema.hash):
+        raise CheckpointError(
+            f"its card is of model {card.key} with schema {card.schema_hash[:12]}, its weights are {model.key} with "
+            f"{model.schema.hash[:12]}; register it again."
+        )
+    data = read_json(folder / DATA_MANIFEST)["key"]
+    if data != card.data_manifest:
+        raise CheckpointError(
+            f"its card names data {card.data_manifest}, its manifest is of {data}; register it again."
+        )
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    return f"{files} files as registered, with card, verdict ({card.outcome}), data manifest {data} and example"
+
+
+def _require_sound(model: TradingModel, folder: Path) -> str:
+    """Finite actions of the right shape that reproduce the stored example."""
     tickers, features = len(model.schema.tickers), len(model.schema.features)
-    window = np.zeros((model.lookback, tickers, features))
-    entries = np.eye(1, 1 + tickers, dtype=np.float32)[0]  # all cash
-    expected = None
-    if (folder / EXAMPLE).exists():
-        example = read_json(folder / EXAMPLE)
-        stored = np.asarray(example["window"], dtype=np.float64)
-        if stored.shape != window.shape:
-            raise CheckpointError(
-                f"its example has shape {stored.shape}, the model needs {window.shape}; train it again."
-            )
-        window, entries = stored, np.asarray(example["entries"], dtype=np.float32)
-        expected = np.asarray(example["action"], dtype=np.float64)
-    action = np.asarray(model.act(window, entries), dtype=np.float64)
+    needed = (model.lookback, tickers, features)
+    example = read_json(folder / EXAMPLE)
+    window, entries = np.asarray(example["window"], dtype=np.float64), np.asarray(example["entries"], dtype=np.float32)
+    if window.shape != needed:
+        raise CheckpointError(f"its example has shape {window.shape}, the model needs {needed}; train it again.")
+    action, expected = np.asarray(model.act(window, entries), dtype=np.float64), np.asarray(example["action"])
     if action.shape != (tickers,) or not np.isfinite(action).all() or np.abs(action).max() > 1:
         raise CheckpointError(f"its action {action.tolist()} is not {tickers} numbers in [-1, 1]; train it again.")
-    if expected is not None and not np.allclose(action, expected, rtol=0, atol=_TOLERANCE):
+    apart = float(np.abs(action - expected).max()) if expected.shape == action.shape else np.inf
+    if not apart <= _TOLERANCE:
         raise CheckpointError(f"its stored example gives {action.tolist()}, not {expected.tolist()}; train it again.")
+    return f"the stored example is reproduced, {apart:.1g} apart at most"

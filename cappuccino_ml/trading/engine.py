@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cappuccino_ml.bars.pager import silent
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError
+from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError, array_sha256
 from cappuccino_ml.environment import Book, Positions, decide, per_ticker, shrink_buys
 from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema
 from cappuccino_ml.trading.broker import AccessRefusedError, Broker, BrokerBusyError, BrokerSilentError, Quote
@@ -120,7 +120,7 @@ class Trader:
 
     def swap(self, *, actor: TradingModel, model_version: str) -> None:
         """Let another model decide from the next bar on; book, peak and halt stay as they are."""
-        self._adopt(actor, model_version)
+        self._adopt(actor, model_version, swapped=True)
 
     def ask_to_stop(self) -> None:
         """Nothing is sent from here on; safe to call from a signal handler. `stop` then ends what is open."""
@@ -177,7 +177,8 @@ class Trader:
             )
         mark = {"bar_close": bar_close.isoformat(), "equity": equity, "peak": float(book.peak)}
         self._journal.record("mark", {**mark, "halted": bool(book.halted)})
-        action = self._action(window, book.entries(close)[0].numpy(), bar_close)
+        entries = book.entries(close)[0].numpy()
+        action = self._action(window, entries, bar_close)
         orders = decide(
             book, torch.from_numpy(action)[None], close, guards=self._actor.guards, costs=self._actor.costs
         )[0]
@@ -188,7 +189,8 @@ class Trader:
         symbols = panel.universe.symbols
         memory = dict(zip(symbols, book.positions.memory_of(0), strict=True))
         decision = {"bar_close": bar_close.isoformat(), "action": action.tolist(), "orders": orders.tolist()}
-        self._journal.record("decision", {**decision, "no_entries": reason, "memory": memory})
+        seen = {"symbols": symbols, "features": array_sha256(window)[:16], "entries": entries.tolist()}
+        self._journal.record("decision", {**decision, **seen, "no_entries": reason, "memory": memory})
         increments = self._increments()
         names = [symbol for column, symbol in enumerate(symbols) if orders[column] < 0]
         quotes = self._tradable(names) if names else {}
@@ -340,9 +342,9 @@ class Trader:
     def _fresh_until(self, universe: Universe, bar_close: datetime) -> datetime:
         return bar_close + self._limits.max_age_bars * universe.bar
 
-    def _adopt(self, actor: TradingModel, model_version: str) -> None:
+    def _adopt(self, actor: TradingModel, model_version: str, *, swapped: bool = False) -> None:
         if not actor.key or not model_version:
             raise TradingError("a model without key and registered version does not trade; register it first.")
         self._actor = actor
         self._journal.sign_as(model=actor.key, version=model_version)
-        self._journal.record("start", {"arm": actor.arm, "schema": actor.schema.hash})
+        self._journal.record("start", {"arm": actor.arm, "schema": actor.schema.hash, "swapped": swapped})

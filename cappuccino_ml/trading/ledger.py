@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,13 +103,7 @@ class Ledger:
         Raises:
             TradingError: a row was edited, removed or inserted; names the first one that does not fit.
         """
-        sha, count = _GENESIS, 0
-        for row in self._db.execute("SELECT seq, at, kind, payload, hash FROM ledger ORDER BY seq").fetchall():
-            seq, at, kind, body, stored = row
-            sha, count = _chain(sha, count + 1, at, kind, body), count + 1
-            if seq != count or sha != stored:
-                raise TradingError(f"row {seq} of ledger {self.path} was altered; restore a copy and find out by whom.")
-        return count
+        return len(_verified(self._db, self.path))
 
     def close(self) -> None:
         """Close the file and let another trader in."""
@@ -122,6 +117,31 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_ledger(path: Path) -> list[Row]:
+    """All rows of a ledger, its chain verified, without its lock: its trader may go on meanwhile.
+
+    Raises:
+        TradingError: there is no such ledger, or a row was altered.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return _verified(database, path)
+    except sqlite3.Error as error:
+        raise TradingError(f"ledger {path} cannot be read ({error}); name one that a trader wrote.") from error
+
+
+def _verified(database: sqlite3.Connection, path: Path) -> list[Row]:
+    sha, rows = _GENESIS, list[Row]()
+    for seq, at, kind, body, stored in database.execute(
+        "SELECT seq, at, kind, payload, hash FROM ledger ORDER BY seq"
+    ).fetchall():
+        sha = _chain(sha, len(rows) + 1, at, kind, body)
+        if seq != len(rows) + 1 or sha != stored:
+            raise TradingError(f"row {seq} of ledger {path} was altered; restore a copy and find out by whom.")
+        rows.append(Row(seq=seq, at=datetime.fromisoformat(at), kind=kind, payload=json.loads(body)))
+    return rows
 
 
 def _chain(before: str, seq: int, at: str, kind: str, body: str) -> str:

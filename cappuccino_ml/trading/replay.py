@@ -1,7 +1,7 @@
 """History through the trading service, bar by bar, in exact-fill mode: what the backtest must agree with."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import zip_longest
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import AllAlerts, ManualClock, TradingError
-from cappuccino_ml.environment import Backtest, backtest
+from cappuccino_ml.environment import Act, Backtest, backtest
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.trading.engine import Tick
 from cappuccino_ml.trading.feed import PanelFeed, close_time
@@ -21,7 +21,7 @@ from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.open_quotes import OpenQuotes
 from cappuccino_ml.trading.pace import AT_ONCE
 from cappuccino_ml.trading.service import Service
-from cappuccino_ml.trading.simulated_broker import SimulatedBroker
+from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,22 @@ class Session:
     orders: Floats  # [K, N], filled base units, negative sold
     turnover: Floats  # [K], traded notional over equity before the trade
     bars_per_year: float
+    bar: timedelta
+
+    def close_of(self, k: int) -> str:
+        """When bar k closed, as the ledger writes it."""
+        return _iso(self.timestamps[k], after=self.bar)
+
+    def close_before(self, moment: datetime) -> str:
+        """The newest of its closes that is not after `moment`, as the ledger writes it; its first if there is none."""
+        now = np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+        row = int(np.searchsorted(self.timestamps + np.timedelta64(self.bar), now, side="right")) - 1
+        return self.close_of(max(row, 0))
+
+
+def _iso(opened: np.datetime64, *, after: timedelta) -> str:
+    moment: datetime = opened.astype("datetime64[us]").item()
+    return (moment.replace(tzinfo=UTC) + after).isoformat()
 
 
 def replay(
@@ -51,6 +67,7 @@ def replay(
     ledger: Ledger,
     capital: float = 100_000.0,
     model_version: str = "replay",
+    habits: Habits | None = None,
 ) -> Session:
     """Run the service from close(first) to close(last - 1) on a replayed clock, with fills at the next open.
 
@@ -62,6 +79,7 @@ def replay(
         ledger: an empty one; `Ledger(path, durable=False)` is quick.
         capital: cash at the start, quote currency.
         model_version: written in every row.
+        habits: of the venue; the default fills every order whole and at once.
 
     Raises:
         TradingError: the span does not fit, the ledger is not empty, or a tick refused.
@@ -72,8 +90,13 @@ def replay(
         raise TradingError(f"ledger {ledger.path} is not empty; replay into a new one.")
     symbols = panel.universe.symbols
     clock = ManualClock(close_time(panel, first))
-    quotes = OpenQuotes(panel, clock)
-    broker = SimulatedBroker(symbols=symbols, cash=Decimal(repr(capital)), costs=actor.costs, quotes=quotes)
+    broker = SimulatedBroker(
+        symbols=symbols,
+        cash=Decimal(repr(capital)),
+        costs=actor.costs,
+        quotes=OpenQuotes(panel, clock),
+        habits=habits,
+    )
     ticks: list[Tick] = []
     equity = [capital]
 
@@ -121,20 +144,30 @@ def replay(
         orders=filled,
         turnover=(np.abs(filled) * panel.open[first + 1 : last + 1]).sum(-1) / value[:-1],
         bars_per_year=panel.universe.bars_per_year,
+        bar=panel.universe.bar,
     )
 
 
-def shadow_backtest(
-    *, actor: TradingModel, panel: BarPanel, first: int, last: int, capital: float = 100_000.0
-) -> Backtest:
-    """The research backtest of the same bars: features of the whole history at once, the environment's accounting."""
-    table = MarketTable.from_panel(panel)
+def research_act(actor: TradingModel, table: MarketTable) -> Act:
+    """The model as the research path asks it: features of the whole history at once, by row of `table`."""
+    actor.schema.require_same(table.schema, what="the market table")
 
     def act(t: int, entries: NDArray[np.float32]) -> Floats:
         return actor.act(table.features[t + 1 - actor.lookback : t + 1], entries)
 
+    return act
+
+
+def shadow_backtest(
+    *, actor: TradingModel, table: MarketTable, first: int, last: int, capital: float = 100_000.0
+) -> Backtest:
+    """The research backtest of the same bars: the environment's accounting, no orders.
+
+    Raises:
+        SchemaMismatch: the model was trained on other features, tickers or bars than those of `table`.
+    """
     return backtest(
-        act=act,
+        act=research_act(actor, table),
         open_=table.open,
         close=table.close,
         tradable=table.tradable,

@@ -1,7 +1,6 @@
 """A whole paper session on stored bars: the trader bar by bar, its ledger, and its comparison with the backtest."""
 
-import hashlib
-from datetime import datetime
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import (
     Settings,
     TradingError,
+    array_sha256,
     artifact_folder,
     code_version,
     digest,
@@ -18,14 +18,17 @@ from cappuccino_ml.core import (
     read_settings,
     write_json,
 )
+from cappuccino_ml.features import WARM_UP_BARS, MarketTable
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.model import TradingModel
-from cappuccino_ml.trading.replay import replay, shadow_backtest
+from cappuccino_ml.trading.replay import replay, research_act, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 
 LEDGER = "ledger.sqlite"
 EQUITY = "equity.parquet"
+WEEK_BARS = 168
 _REPORT = "session.json"
+_FEWEST_BARS = 24
 
 
 class SessionReport(Settings):
@@ -45,6 +48,7 @@ def run_session(
     actor: TradingModel,
     model_version: str,
     panel: BarPanel,
+    table: MarketTable,
     first_open: np.datetime64,
     bars: int,
     label: str,
@@ -56,6 +60,7 @@ def run_session(
         actor: the deployed model, or in a rehearsal the one that would be.
         model_version: registry version, written in every ledger row.
         panel: bars up to the session's end, with enough before it for the features' warm-up.
+        table: the features of the whole of `panel`.
         first_open: open time of the first decided bar.
         bars: decisions to take.
         label: "paper session" or "REHEARSAL", said wherever the session is shown.
@@ -74,11 +79,9 @@ def run_session(
         )
     last = first + bars
     stamps = np.datetime_as_string(panel.timestamps[[first, last]], unit="m")
-    bars_seen = hashlib.sha256()
-    for values in (panel.open, panel.close, panel.is_filled):
-        bars_seen.update(np.ascontiguousarray(values[: last + 1]).tobytes())
+    bars_seen = array_sha256(panel.open[: last + 1], panel.close[: last + 1], panel.is_filled[: last + 1])
     code = code_version("environment", "features", "policy", "trading")
-    identity = [actor.key, model_version, *map(str, stamps), label, bars_seen.hexdigest(), code]
+    identity = [actor.key, model_version, *map(str, stamps), label, bars_seen, code]
     folder = root / digest(identity)[:16]
     if not is_done(folder):
         with artifact_folder(folder) as aside:
@@ -86,14 +89,22 @@ def run_session(
                 session = replay(
                     actor=actor, panel=panel, first=first, last=last, ledger=ledger, model_version=model_version
                 )
-            shadow = shadow_backtest(actor=actor, panel=panel, first=first, last=last)
+                rows = list(ledger.rows())
+            shadow = shadow_backtest(actor=actor, table=table, first=first, last=last)
             report = SessionReport(
                 label=label,
                 model_key=actor.key,
                 model_version=model_version,
                 first=str(stamps[0]),
                 last=str(stamps[1]),
-                comparison=compare(session, shadow, costs=actor.costs, label=label),
+                comparison=compare(
+                    session,
+                    shadow,
+                    costs=actor.costs,
+                    label=label,
+                    rows=rows,
+                    act_again=research_act(actor, table),
+                ),
             )
             pd.DataFrame(
                 {
@@ -106,28 +117,44 @@ def run_session(
     return read_settings(SessionReport, folder / _REPORT), folder
 
 
-def read_fills(folder: Path) -> pd.DataFrame:
-    """What a session's orders came to, from its ledger: `timestamp`, `ticker`, `side`, `quantity`, `price`.
+def rehearse(
+    model: TradingModel, *, model_version: str, panel: BarPanel, table: MarketTable, bars: int = WEEK_BARS
+) -> str:
+    """Take a model through the newest bars before it may trade: its orders must be the backtest's.
 
-    An order decided at a bar's close is filled at the open of the next, which has that time: UTC without a zone, as in
-    the equity file.
+    Args:
+        model: the candidate.
+        model_version: its registry version.
+        panel: bars up to now.
+        table: the features of the whole of `panel`.
+        bars: how many decisions, fewer if the panel is short.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        TradingError: too few bars, a refused tick, or an order unlike the backtest's.
     """
-    with Ledger(folder / LEDGER, durable=False) as ledger:
-        orders = {row.payload["id"]: row.payload for row in ledger.rows() if row.kind == "order"}  # the last one counts
-    return pd.DataFrame(
-        [
-            {
-                "timestamp": datetime.fromisoformat(order["bar_close"]).replace(tzinfo=None),
-                "ticker": order["symbol"].split("-")[0],
-                "side": order["side"],
-                "quantity": float(order["filled"]),
-                "price": float(order["price"]),
-            }
-            for order in orders.values()
-            if float(order["filled"]) > 0
-        ],
-        columns=["timestamp", "ticker", "side", "quantity", "price"],
-    ).astype({"timestamp": "datetime64[us]", "quantity": "float64", "price": "float64"})  # a session may have none
+    last = len(panel) - 1
+    first = max(last - bars, WARM_UP_BARS + model.lookback)
+    if last - first < _FEWEST_BARS:
+        raise TradingError(
+            f"{len(panel)} bars leave {last - first} to rehearse on, {_FEWEST_BARS} are needed; load more bars."
+        )
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / LEDGER, durable=False) as ledger:
+        held = replay(actor=model, panel=panel, first=first, last=last, ledger=ledger, model_version=model_version)
+        found = compare(
+            held,
+            shadow_backtest(actor=model, table=table, first=first, last=last),
+            costs=model.costs,
+            label="rehearsal",
+            rows=list(ledger.rows()),
+            act_again=research_act(model, table),
+        )
+    if not found.orders_equal:
+        raise TradingError(f"{found.differing_bars} of {found.bars} bars differ; {found.deviations[0].sentence}")
+    stamps = np.datetime_as_string(panel.timestamps[[first, last]], unit="m")
+    return f"{found.bars} bars replayed, {stamps[0]}Z to {stamps[1]}Z: {found.fills} orders, equal to the backtest's"
 
 
 def read_session(folder: Path) -> SessionReport:

@@ -28,14 +28,19 @@ def promoted_model(
     from cappuccino_ml.registry import promote_if_won  # noqa: PLC0415
     from cappuccino_ml.study import load_study  # noqa: PLC0415
     from cappuccino_ml.verdict import load_report  # noqa: PLC0415
-    from cappuccino_pipeline.model_card import card_of  # noqa: PLC0415
+    from cappuccino_pipeline.model_card import card_of, evidence_of  # noqa: PLC0415
 
     dataset = cappuccino.dataset
     report = load_report(cappuccino.current.folder("validation_report"))
     study = load_study(cappuccino.current.folder("optuna_study"))
     finalist = cappuccino.finalists(study, dataset)[report.candidate]
     card = card_of(report=report, finalist=finalist, dataset=dataset, dagster_run_id=context.run.run_id)
-    version = cappuccino.registry.register(finalist.folder, card=card)
+    version = cappuccino.registry.register(
+        finalist.folder,
+        card=card,
+        evidence=evidence_of(dataset=dataset, actor=finalist.actor, report=report),
+        tags={"asset": "promoted_model", "verdict": cappuccino.current.folder("validation_report").name},
+    )
     fresh_days = report.reading.fresh_bars / dataset.config.bars_per_year * 365
     promoted = promote_if_won(
         cappuccino.registry, version=version, verdict_outcome=report.verdict.outcome, fresh_days=fresh_days
@@ -79,7 +84,7 @@ def incumbent_refit(
     from cappuccino_ml.policy import Actor  # noqa: PLC0415
     from cappuccino_ml.study import fit, fit_encoder, refit_jobs  # noqa: PLC0415
     from cappuccino_ml.trading import wanted  # noqa: PLC0415
-    from cappuccino_pipeline.model_card import card_of_refit  # noqa: PLC0415
+    from cappuccino_pipeline.model_card import card_of_refit, evidence_of  # noqa: PLC0415
 
     choice = wanted(cappuccino.registry) if cappuccino.aliases() else None
     if choice is None:
@@ -96,14 +101,20 @@ def incumbent_refit(
     if encoder is not None:
         fit_encoder(encoder)
     result = fit(job)
+    refitted = Actor.load(job.folder / "agent")
     card = card_of_refit(
-        actor=Actor.load(job.folder / "agent"),
+        actor=refitted,
         result=result,
         incumbent=version,
         dataset=dataset,
         dagster_run_id=context.run.run_id,
     )
-    made = cappuccino.registry.register(job.folder / "agent", card=card)
+    made = cappuccino.registry.register(
+        job.folder / "agent",
+        card=card,
+        evidence=evidence_of(dataset=dataset, actor=refitted, report=None),
+        tags={"asset": "incumbent_refit", "shadow_of": version},
+    )
     return dg.MaterializeResult(
         metadata={
             "status": f"version {made} is {alias} version {version} refitted; it has no alias",

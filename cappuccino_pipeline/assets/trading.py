@@ -20,8 +20,19 @@ def paper_trader_deployment(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
     """The model on the paper account: the challenger, else the champion, verified before it may trade."""
+    from cappuccino_ml.features import MarketTable  # noqa: PLC0415
     from cappuccino_ml.policy import Actor  # noqa: PLC0415
-    from cappuccino_ml.trading import follow_registry  # noqa: PLC0415
+    from cappuccino_ml.trading import follow_registry, rehearse  # noqa: PLC0415
+
+    def last_week(model: Actor) -> str:
+        panel = cappuccino.panel()
+        return rehearse(
+            model,
+            model_version="rehearsal",
+            panel=panel,
+            table=MarketTable.from_panel(panel),
+            bars=cappuccino.plan.rehearsal_bars,
+        )
 
     outcome = follow_registry(
         cappuccino.registry,
@@ -31,10 +42,23 @@ def paper_trader_deployment(
         into=cappuccino.configuration.models_root / cappuccino.configuration.market,
         who=f"dagster run {context.run.run_id}",
         clock=cappuccino.clock,
+        rehearse=last_week,
     )
     context.log.info(cappuccino.say(outcome.sentence))
-    deployed = outcome.deployment.model_dump(mode="json") if outcome.deployment else {}
-    return dg.MaterializeResult(metadata={"status": outcome.sentence, "deployment": dg.MetadataValue.json(deployed)})
+    made = outcome.deployment
+    if made is None:
+        return dg.MaterializeResult(metadata={"status": outcome.sentence})
+    return dg.MaterializeResult(
+        metadata={
+            "status": outcome.sentence,
+            "model_version": made.version,
+            "model_key": made.key,
+            "version_before": made.previous or "none",
+            "checks": dg.MetadataValue.md("\n".join(f"- {check}" for check in made.checks)),
+            "mlflow_run": dg.MetadataValue.url(cappuccino.registry.facts(made.version)["run_url"]),
+            "deployment": dg.MetadataValue.json(made.model_dump(mode="json")),
+        }
+    )
 
 
 @dg.asset(
@@ -48,61 +72,40 @@ def paper_trader_deployment(
 def paper_trading_report(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
-    """The last week through the live trader on the simulated broker, order by order against the backtest.
+    """The last week through the live trader on the simulated broker: go, no-go or extend, criterion by criterion.
 
-    Without a deployed model it is a REHEARSAL of the candidate, labelled so, in a ledger of its own.
+    Without a deployed model it is a REHEARSAL of the candidate, labelled so, in a ledger of its own. A go of the
+    challenger's paper session makes it `champion`, with the reasons in the registry's log, its tags and an event.
     """
-    import pandas as pd  # noqa: PLC0415
+    from cappuccino_ml.registry import crown_if_go  # noqa: PLC0415
+    from cappuccino_ml.trading.paper import store_paper  # noqa: PLC0415
+    from cappuccino_pipeline.paper import may_crown, paper_report  # noqa: PLC0415
+    from cappuccino_pipeline.paper_page import draw_paper, metadata_of  # noqa: PLC0415
 
-    from cappuccino_ml.policy import Actor  # noqa: PLC0415
-    from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.trading import model_to_trade, read_fills, run_session  # noqa: PLC0415
-
-    configuration, dataset = cappuccino.configuration, cappuccino.dataset
-    version, label = model_to_trade(record=configuration.deployment_record, candidate=cappuccino.current.version)
-    first, last = dataset.splits.paper
-    report, folder = run_session(
-        configuration.trading_root / "sessions",
-        actor=Actor.load(cappuccino.download(version)),
-        model_version=version,
-        panel=cappuccino.panel(),
-        first_open=dataset.market.timestamps[first],
-        bars=last - first,
-        label=label,
-    )
+    report, held_in = paper_report(cappuccino)
+    folder = store_paper(cappuccino.configuration.trading_root / "reports", report)
     cappuccino.current.point("paper_trading_report", folder)
-    facts = report.comparison
-    context.log.info(
-        cappuccino.say(f"{label}: {facts.fills} fills, orders equal to the backtest: {facts.orders_equal}")
+    version, decision = report.session.model_version, report.decision
+    context.log.info(cappuccino.say(f"{report.session.label} of version {version}: {decision.sentence}"))
+    crowned = may_crown(cappuccino, report) and crown_if_go(
+        cappuccino.registry,
+        version=version,
+        outcome=decision.outcome,
+        why=f"{decision.sentence} (report {folder.name})",
     )
-    drawn = pictures.session(
-        equity=pd.read_parquet(folder / "equity.parquet"),
-        report=report,
-        label=dataset.config.label,
-        path=configuration.reports_root / "session.png",
-    )
-    trades = pictures.session_trades(
-        times=dataset.market.timestamps[first : last + 1],
-        close=dataset.market.close[first : last + 1],
-        fills=read_fills(folder),
-        report=report,
-        tickers=dataset.market.schema.tickers,
-        label=dataset.config.label,
-        path=configuration.reports_root / "session_trades.png",
-    )
+    if crowned:
+        said = f"version {version} is champion: {decision.sentence}"
+        context.log.info(cappuccino.say(said))
+        context.log_event(dg.AssetObservation("promoted_model", description=said, metadata={"report": folder.name}))
+    facts = cappuccino.registry.facts(version)
+    drawn = draw_paper(cappuccino, report, held_in=held_in, facts=facts)
     return dg.MaterializeResult(
         metadata={
-            "session": label,
-            "source": dataset.config.label,
-            "model_version": version,
-            "bars": facts.bars,
-            "fills": facts.fills,
-            "orders_equal_to_backtest": facts.orders_equal,
-            "return_gap_bps_per_turnover": facts.gap_bps_per_turnover,
-            "recommendation": facts.recommendation,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in facts.reasons) or "none"),
-            "equity": picture(drawn),
-            "trades": picture(trades),
+            **metadata_of(report, crowned=crowned, run_url=facts["run_url"]),
+            "equity": picture(drawn.equity),
+            "trades": picture(drawn.trades),
+            "page": dg.MetadataValue.path(str(drawn.page)),
             "folder": dg.MetadataValue.path(str(folder)),
+            "session_folder": dg.MetadataValue.path(str(held_in)),
         }
     )

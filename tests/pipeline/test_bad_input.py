@@ -216,6 +216,7 @@ def test_a_checkpoint_of_another_universe(
             who="sensor",
             why="alias moved",
             clock=ManualClock(datetime(2024, 3, 1, tzinfo=UTC)),
+            rehearse=lambda model: "not reached",
         )
     sentence = str(caught.value)
     assert all(word in sentence for word in [*words, "version 3 is not deployed", "nothing trades"]), sentence

@@ -11,7 +11,8 @@ from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.encoder import EncoderSettings, PretrainingSettings
 from cappuccino_ml.environment import Layout
 from cappuccino_ml.study import EncoderPlan, SearchSpace, SplitSettings, StudySettings
-from cappuccino_ml.trading import read_deployment, read_session
+from cappuccino_ml.trading import read_deployment
+from cappuccino_ml.trading.paper import PaperReport, read_paper
 from cappuccino_ml.verdict import GateSettings, load_report
 from cappuccino_pipeline import demo
 from cappuccino_pipeline.configuration import Configuration
@@ -51,6 +52,7 @@ TOY = Plan(
         ),
     ),
     gate=GateSettings(resamples=199),
+    rehearsal_bars=24,
 )
 
 
@@ -71,6 +73,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with dg.DagsterInstance.ephemeral() as instance:
         sensor = demo.run_chain(cappuccino, instance, months=("2024-01", "2024-02"))
         yield Chain(cappuccino=cappuccino, instance=instance, said=said, sensor=sensor)
+
+
+def paper(chain: Chain) -> PaperReport:
+    return read_paper(chain.cappuccino.current.folder("paper_trading_report"))
 
 
 def _materialized(instance: dg.DagsterInstance) -> set[str]:
@@ -149,7 +155,7 @@ def test_a_picture_of_another_job_does_not_break_the_page(chain: Chain, capsys: 
 
 
 def test_the_session_is_a_rehearsal_with_the_backtests_orders(chain: Chain) -> None:
-    session = read_session(chain.cappuccino.current.folder("paper_trading_report"))
+    session = paper(chain).session
     assert session.label == "REHEARSAL"
     assert session.comparison.orders_equal
     assert session.comparison.bars == 24
@@ -182,7 +188,7 @@ def test_a_person_sets_an_alias_and_the_sensor_deploys_and_withdraws_it(chain: C
     assert requests == 1
     assert deployed is not None
     assert (deployed.version, deployed.alias) == ("1", "challenger")
-    assert read_session(cappuccino.current.folder("paper_trading_report")).label == "paper session"
+    assert paper(chain).session.label == "paper session"
     assert tick(cursor)[0] == 0
 
     cappuccino.registry.remove_alias("challenger", who="a person", why="test")

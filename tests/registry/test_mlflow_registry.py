@@ -1,11 +1,12 @@
 """What the registry promises, against a real MLflow on SQLite."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from cappuccino_ml.core import CappuccinoError, CheckpointError, ConfigurationError
-from cappuccino_ml.registry import ModelRegistry, promote_if_won, read_aliases
+from cappuccino_ml.registry import ModelCard, ModelRegistry, crown_if_go, promote_if_won, read_aliases
 from cappuccino_ml.registry.mlflow_registry import MANIFEST
 
 from .conftest import make_card, make_model
@@ -73,7 +74,8 @@ def test_a_download_is_the_registered_folder_bit_by_bit(registry: ModelRegistry,
     for _ in range(2):
         copy = registry.download(version, into=tmp_path / "models")
         files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-        del files[Path(MANIFEST)]
+        for sealed in (MANIFEST, "model_card.json", "model_card.md"):
+            del files[Path(sealed)]
         assert files == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -94,6 +96,22 @@ def test_a_forged_file_is_refused_and_leaves_nothing_behind(
     with pytest.raises(CheckpointError, match=forgery):
         registry.download(version, into=tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_the_card_and_all_evidence_are_sealed_beside_the_weights(registry: ModelRegistry, tmp_path: Path) -> None:
+    evidence = {"verdict.json": {"outcome": "win"}, "data_manifest.json": {"key": "da7a"}}
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"), evidence=evidence)
+    copy = registry.download(version, into=tmp_path / "models")
+    assert json.loads((copy / "verdict.json").read_text()) == {"outcome": "win"}
+    assert ModelCard.model_validate_json((copy / "model_card.json").read_text()) == make_card("k1")
+    artifact(registry, "verdict.json").write_text('{"outcome": "reject"}')
+    with pytest.raises(CheckpointError, match=r"verdict\.json is altered"):
+        registry.download(version, into=tmp_path / "elsewhere")
+
+
+def test_evidence_cannot_replace_a_file_of_the_model(registry: ModelRegistry, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"already holds a weights\.safetensors"):
+        registry.register(make_model(tmp_path / "m"), card=make_card("k1"), evidence={"weights.safetensors": {}})
 
 
 def test_a_copy_altered_after_download_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -163,3 +181,37 @@ def test_a_file_that_is_no_database_of_mlflow_is_an_error_that_names_it(tmp_path
     (tmp_path / "mlflow.db").write_text("something else")
     with pytest.raises(CappuccinoError, match=r"mlflow\.db"):
         read_aliases(tmp_path / "mlflow.db", model_name="toy")
+
+
+@pytest.mark.parametrize("outcome", ["extend", "no-go"])
+def test_champion_moves_on_go_only(registry: ModelRegistry, tmp_path: Path, outcome: str) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    registry.set_alias("challenger", version, who="ann", why="paper")
+    assert not crown_if_go(registry, version=version, outcome=outcome, why="9 fills")
+    assert (registry.alias("champion"), registry.alias("challenger")) == (None, version)
+    assert crown_if_go(registry, version=version, outcome="go", why="go: all met")
+    assert (registry.alias("champion"), registry.alias("challenger")) == (version, None)
+    assert [(m.alias, m.version, m.who, m.why) for m in registry.log.moves()[1:]] == [
+        ("champion", version, "pipeline", "go: all met"),
+        ("challenger", None, "pipeline", f"version {version} is champion now"),
+    ]
+    assert "set by pipeline" in registry.facts(version)["alias.champion"]
+    assert registry.facts(version)["alias.champion"].endswith("go: all met")
+
+
+def test_a_go_for_a_version_that_is_not_the_challenger_moves_nothing(registry: ModelRegistry, tmp_path: Path) -> None:
+    one = registry.register(make_model(tmp_path / "a", "a"), card=make_card("k1"))
+    two = registry.register(make_model(tmp_path / "b", "b"), card=make_card("k2"))
+    registry.set_alias("challenger", two, who="ann", why="a newer one")
+    assert not crown_if_go(registry, version=one, outcome="go", why="go")
+    assert (registry.alias("champion"), registry.alias("challenger")) == (None, two)
+
+
+def test_a_champion_that_a_person_took_back_is_not_crowned_again(registry: ModelRegistry, tmp_path: Path) -> None:
+    version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
+    registry.set_alias("challenger", version, who="ann", why="paper")
+    assert crown_if_go(registry, version=version, outcome="go", why="go")
+    registry.remove_alias("champion", who="ann", why="not this one")
+    registry.set_alias("challenger", version, who="ann", why="look at it again")
+    assert not crown_if_go(registry, version=version, outcome="go", why="go")
+    assert registry.alias("champion") is None

@@ -18,8 +18,6 @@ from cappuccino_ml.metrics import max_drawdown, summary
 from cappuccino_ml.policy import AgentSettings, Iteration, PPOSettings, TrainingSettings
 from cappuccino_ml.reports.page import Findings
 from cappuccino_ml.study import DatasetConfig, SplitSettings, StudyResult, StudySettings, TrialResult, make_splits
-from cappuccino_ml.trading.report import Comparison
-from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import (
     Finding,
     GateSettings,
@@ -33,6 +31,8 @@ from cappuccino_ml.verdict import (
     superior_set,
 )
 from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
+
+from .made_paper import make_paper
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = 8760
@@ -270,35 +270,6 @@ def equity() -> pd.DataFrame:
     return pd.DataFrame({"timestamp": stamps(169), "trader": trader, "backtest": backtest})
 
 
-def make_session(label: str) -> SessionReport:
-    return SessionReport(
-        label=label,
-        model_key="0123456789abcdef",
-        model_version="3",
-        first="2024-12-23T22:00",
-        last="2024-12-30T22:00",
-        comparison=Comparison(
-            label=label,
-            bars=168,
-            orders_equal=True,
-            differing_bars=0,
-            first_difference=None,
-            fills=41,
-            backtest_fills=41,
-            turnover=2.345,
-            total_return=0.0123,
-            return_gap=0.00000123,
-            gap_bps_per_turnover=0.0052,
-            max_drawdown=0.0345,
-            sharpe=3.21,
-            sharpe_error=7.22,
-            backtest_sharpe=3.2,
-            recommendation="go",
-            reasons=(),
-        ),
-    )
-
-
 @pytest.fixture(scope="session")
 def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFrame) -> Callable[..., Findings]:
     """Findings of an invented run; the gift per bar decides the verdict."""
@@ -336,7 +307,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
             "aliases": {},
             "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",
             "sensor": "no alias moved since then: none yet; nothing to deploy",
-            "session": make_session(session),
+            "paper": make_paper(session, label=label),
             "pictures": {},
             "page": Path("/state/reports/simulated-usd-1h/page.html"),
             "lake_folder": Path("/state/bars"),

@@ -62,7 +62,7 @@ def draw(
                 "report": findings.session,
                 "tickers": findings.dataset.feature_schema.tickers,
             },
-            "session": {"equity": equity, "report": findings.session},
+            "session": {"equity": equity, "report": findings.paper},
         }
         said = {} if name == "intervals" else {"label": label}
         return getattr(pictures, name)(**given[name], **said, path=path)

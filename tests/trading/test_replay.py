@@ -1,6 +1,7 @@
 """Replaying history through the trader gives the backtest's orders."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Costs, Guards
-from cappuccino_ml.features import CONTEXT_BARS
+from cappuccino_ml.features import CONTEXT_BARS, MarketTable
 from cappuccino_ml.policy import Actor
-from cappuccino_ml.trading import Comparison, Ledger, Session, compare, replay, shadow_backtest
+from cappuccino_ml.trading import Comparison, Ledger, Row, Session, compare, replay, research_act, shadow_backtest
 
 from .agents import ARMS, store_agent
 from .conftest import FIRST, FakeActor, make_panel
+
+
+def beside(actor: FakeActor, session: Session, panel: BarPanel, rows: Sequence[Row] = ()) -> Comparison:
+    """The session compared with `actor`'s backtest of the same bars."""
+    table = MarketTable.from_panel(panel)
+    backtest = shadow_backtest(actor=actor, table=table, first=session.first, last=session.first + len(session.orders))
+    return compare(session, backtest, costs=actor.costs, label="toy", rows=rows, act_again=research_act(actor, table))
 
 
 def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -> tuple[Session, Comparison]:
@@ -24,7 +33,7 @@ def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
         session = replay(actor=actor, panel=panel, ledger=ledger, **span)
         assert ledger.verify() > bars
-    return session, compare(session, shadow_backtest(actor=actor, panel=panel, **span), costs=actor.costs, label="toy")
+    return session, beside(actor, session, panel)
 
 
 @settings(max_examples=15, deadline=None)
@@ -52,7 +61,7 @@ def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -
 def test_replay_gives_the_backtests_orders_bar_by_bar(seed: int, filled: float, costs: Costs, guards: Guards) -> None:
     actor = FakeActor(guards=guards, costs=costs)
     session, result = both(actor, seed=seed, filled=filled)
-    assert result.orders_equal, result.first_difference
+    assert result.orders_equal, result.deviations
     assert abs(result.return_gap) < 1e-9
     assert result.fills == result.backtest_fills > 0
     if guards.max_drawdown > 0.5:
@@ -68,9 +77,8 @@ def test_a_stored_agent_of_each_arm_gives_its_backtests_orders(tmp_path: Path, a
     actor, span = Actor.load(tmp_path / "agent"), {"first": FIRST, "last": FIRST + 30}
     with Ledger(tmp_path / "l.db", durable=False) as ledger:
         session = replay(actor=actor, panel=panel, ledger=ledger, **span)
-    shadow = shadow_backtest(actor=actor, panel=panel, **span)
-    result = compare(session, shadow, costs=actor.costs, label="toy")
-    assert result.orders_equal, result.first_difference
+    result = beside(actor, session, panel)
+    assert result.orders_equal, result.deviations
     assert result.fills == result.backtest_fills > 10
 
 
@@ -79,9 +87,8 @@ def test_the_trailing_window_gives_the_orders_of_the_whole_history() -> None:
     panel = make_panel(seed=8, bars=first + 27)
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
         session = replay(actor=actor, panel=panel, first=first, last=first + 25, ledger=ledger)
-    backtest = shadow_backtest(actor=actor, panel=panel, first=first, last=first + 25)
-    result = compare(session, backtest, costs=actor.costs, label="toy")
-    assert result.orders_equal, result.first_difference
+    result = beside(actor, session, panel)
+    assert result.orders_equal, result.deviations
     assert result.fills > 0
 
 
@@ -90,32 +97,10 @@ def test_defect_05_same_sizing_and_costs_live_as_in_backtest() -> None:
     panel = make_panel(seed=5, bars=FIRST + 42)
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "l.db", durable=False) as ledger:
         session = replay(actor=actor, panel=panel, first=FIRST, last=FIRST + 40, ledger=ledger)
-    backtest = shadow_backtest(actor=actor, panel=panel, first=FIRST, last=FIRST + 40)
+    backtest = shadow_backtest(actor=actor, table=MarketTable.from_panel(panel), first=FIRST, last=FIRST + 40)
     np.testing.assert_allclose(session.equity, backtest.equity, rtol=1e-9)
     np.testing.assert_allclose(session.turnover, backtest.turnover, rtol=1e-6, atol=1e-9)
     assert session.turnover.sum() > 1
-
-
-def test_the_report_finds_and_explains_the_first_difference() -> None:
-    session, clean = both(FakeActor(), seed=3)
-    assert (clean.recommendation, clean.label, clean.first_difference) == ("go", "toy", None)
-    panel = make_panel(seed=3, bars=FIRST + 32)
-    other = FakeActor(guards=Guards(max_step=0.05, max_drawdown=0.9))
-    result = compare(
-        session,
-        shadow_backtest(actor=other, panel=panel, first=FIRST, last=FIRST + 30),
-        costs=other.costs,
-        label="rehearsal",
-    )
-    assert result.recommendation == "no-go"
-    assert result.first_difference is not None
-    assert "2024-01-14T" in result.first_difference
-    assert result.label == "rehearsal"
-
-
-def test_few_fills_mean_extend() -> None:
-    _, result = both(FakeActor(rule=lambda window, entries: np.zeros(3)), seed=1, bars=5)
-    assert (result.recommendation, result.fills) == ("extend", 0)
 
 
 def test_a_replay_needs_an_empty_ledger_and_a_span_inside_the_bars(tmp_path: Path) -> None:

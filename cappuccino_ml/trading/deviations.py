@@ -1,0 +1,127 @@
+"""Orders of a session that differ from the backtest's, each with its cause out of the ledger, or without one."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cappuccino_ml.core import Settings
+from cappuccino_ml.environment import Backtest
+from cappuccino_ml.trading.ledger import Row
+from cappuccino_ml.trading.replay import Session
+
+Floats = NDArray[np.float64]
+ActAgain = Callable[[int, NDArray[np.float32]], Floats]
+_SAME_ACTION = 1e-4  # streaming and whole-history features differ by 1e-8, and other processors round float32 otherwise
+
+
+class Deviation(Settings):
+    """One order unlike the backtest's. Base units, negative sold; `explained` if the ledger or the book says why."""
+
+    bar: str  # open time of the decided bar, UTC
+    symbol: str
+    ours: float
+    theirs: float
+    cause: str
+    explained: bool
+
+    @property
+    def sentence(self) -> str:
+        """In one line."""
+        return f"{self.bar}Z {self.symbol}: {self.ours:.6f} against {self.theirs:.6f}; {self.cause}"
+
+
+@dataclass
+class _BarFacts:
+    """What the ledger holds of one bar that may have been decided on."""
+
+    entries: NDArray[np.float32] | None = None  # the portfolio the model saw; None: no decision was taken
+    no_entries: str = ""
+    refused: str = ""  # why no decision was taken, or why it was not carried out
+    not_sent: dict[str, str] = field(default_factory=dict)  # symbol -> why
+    orders: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # symbol -> last rows of its orders
+
+
+def deviations(
+    session: Session, backtest: Backtest, *, differs: NDArray[np.bool_], rows: Iterable[Row], act_again: ActAgain
+) -> tuple[Deviation, ...]:
+    """Explain every order in `differs`.
+
+    The ledger explains what was not sent, not filled, stopped or never decided. Once such an order has made the books
+    unlike, later ones are explained by the model: asked again with the book it saw, it must give the same action.
+
+    Args:
+        session: what the trader did, K bars, N tickers.
+        backtest: of the same bars.
+        differs: [K, N], orders that are not equal.
+        rows: of the session's ledger.
+        act_again: the research path's action [N] for (row, portfolio entries).
+    """
+    facts, found, since = _by_bar(rows, session), [], ""
+    for k, column in np.argwhere(differs).tolist():
+        known, symbol = facts.get(session.close_of(k), _BarFacts()), session.symbols[column]
+        ours, theirs = float(session.orders[k, column]), float(backtest.orders[k, column])
+        cause = _from_ledger(known, symbol=symbol, ours=ours, theirs=theirs)
+        explained, bar = bool(cause), str(np.datetime_as_string(session.timestamps[k], unit="m"))
+        if not explained and since and known.entries is not None:
+            again = act_again(session.first + k, known.entries)
+            explained = bool(np.abs(again - session.actions[k]).max() <= _SAME_ACTION)
+            cause = f"the books differ since {since}, and with this book the model says the same again"
+            if not explained:
+                cause = f"asked again with this book the model says {again[column]:.6f}: features differed"
+        if not cause:
+            cause = _without_cause(session, backtest, k=k, column=column)
+        since = since or (f"{bar}Z" if explained else "")
+        found.append(Deviation(bar=bar, symbol=symbol, ours=ours, theirs=theirs, cause=cause, explained=explained))
+    return tuple(found)
+
+
+def _by_bar(rows: Iterable[Row], session: Session) -> dict[str, _BarFacts]:
+    """By close of the bar, as the ledger writes it."""
+    facts: dict[str, _BarFacts] = {}
+    decided = ""
+    for row in rows:
+        payload = row.payload
+        if row.kind == "decision":
+            decided = payload["bar_close"]
+            here = facts.setdefault(decided, _BarFacts())
+            here.no_entries = payload["no_entries"]
+            here.entries = np.asarray(payload["entries"], dtype=np.float32)
+        elif row.kind == "skipped":
+            facts.setdefault(decided, _BarFacts()).not_sent[payload["symbol"]] = payload["reason"]
+        elif row.kind == "order":
+            orders = facts.setdefault(payload["bar_close"], _BarFacts()).orders.setdefault(payload["symbol"], [])
+            orders[:] = [order for order in orders if order["id"] != payload["id"]] + [payload]
+        elif row.kind in {"refused", "stale"}:
+            at = payload["bar_close"] or session.close_before(row.at)
+            reason = payload.get("reason", "the newest bar was stale")
+            here = facts.setdefault(at, _BarFacts())
+            here.refused = here.refused or reason
+    return facts
+
+
+def _from_ledger(known: _BarFacts, *, symbol: str, ours: float, theirs: float) -> str:
+    """The cause that the ledger names, or nothing."""
+    if known.entries is None:
+        return f"no decision was taken: {known.refused}" if known.refused else ""
+    if symbol in known.not_sent:
+        return f"not sent: {known.not_sent[symbol]}"
+    for order in known.orders.get(symbol, []):
+        if Decimal(order["filled"]) != Decimal(order["quantity"]):
+            reason = f": {order['reason']}" if order["reason"] else ""
+            return f"{order['filled']} of {order['quantity']} were filled, {order['path'][-1]}{reason}"
+    if known.no_entries and theirs > 0 and ours <= 0:
+        return f"no entries: {known.no_entries}"
+    return f"cut off: {known.refused}" if known.refused else ""
+
+
+def _without_cause(session: Session, backtest: Backtest, *, k: int, column: int) -> str:
+    ours, theirs, decided = (x[k, column] for x in (session.orders, backtest.orders, session.decided))
+    action, expected = session.actions[k, column], backtest.actions[k, column]
+    if abs(action - expected) > _SAME_ACTION:
+        return f"the model's action was {action:.6f}, not {expected:.6f}: features or holdings differed"
+    if abs(ours - decided) > abs(theirs - decided):
+        return f"{decided:.6f} was decided, so the broker filled less or at another price"
+    return "the same action was sized on another equity"

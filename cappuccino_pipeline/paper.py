@@ -1,0 +1,113 @@
+"""A paper session with everything that is judged about it, put together from the registry, the lake and the trader."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cappuccino_ml.core import read_settings
+from cappuccino_ml.features import MarketTable
+from cappuccino_ml.policy import Actor
+from cappuccino_ml.registry import CHAMPION
+from cappuccino_ml.study import measure
+from cappuccino_ml.trading import faults_of, fills_of, model_to_trade, read_deployment, read_ledger, run_session
+from cappuccino_ml.trading.decision import decide_session
+from cappuccino_ml.trading.drift import FEATURE_BINS, Drift, FeatureBins, drift
+from cappuccino_ml.trading.drill import held_drill
+from cappuccino_ml.trading.paper import PaperReport, Shadow, execution, holdings, shadow, uptime
+from cappuccino_ml.trading.session import LEDGER
+
+if TYPE_CHECKING:
+    from cappuccino_pipeline.resources import Cappuccino
+
+
+def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
+    """Hold the session of the deployed model, or a rehearsal of the candidate -> the report and the session's folder.
+
+    Raises:
+        CappuccinoError: nothing is registered, the bars do not reach, or a tick refused.
+    """
+    configuration, dataset = cappuccino.configuration, cappuccino.dataset
+    version, label = model_to_trade(record=configuration.deployment_record, candidate=cappuccino.current.version)
+    folder = cappuccino.download(version)
+    actor, panel = Actor.load(folder), cappuccino.panel()
+    table, (first, last) = MarketTable.from_panel(panel), dataset.splits.paper
+    session, held_in = run_session(
+        configuration.trading_root / "sessions",
+        actor=actor,
+        model_version=version,
+        panel=panel,
+        table=table,
+        first_open=dataset.market.timestamps[first],
+        bars=last - first,
+        label=label,
+    )
+    start = int(np.searchsorted(panel.timestamps, dataset.market.timestamps[first]))
+    end = start + last - first
+    rows = read_ledger(held_in / LEDGER)
+    fills, faults = fills_of(rows), faults_of(rows)
+    drill = held_drill(
+        configuration.trading_root / "drills", model=actor, model_version=version, panel=panel, first=start, last=end
+    )
+    # Bars that the model was not fitted on: what its drawdowns are compared with.
+    trained_until = np.datetime64(actor.config.trained_until.replace(tzinfo=None), "us")
+    unseen = int(np.searchsorted(panel.timestamps, trained_until)) + actor.lookback
+    decision = decide_session(
+        comparison=session.comparison,
+        faults=faults,
+        drill=drill,
+        reference=measure(actor, table, (unseen, start)).returns if unseen < start else np.empty(0),
+        bars_per_year=configuration.universe.bars_per_year,
+        settings=cappuccino.plan.go,
+    )
+    champion, no_champion = _champion(cappuccino, version, table, start, end)
+    drifts, no_drift = _drift(folder, table, start, end)
+    equity = session.comparison.total_return + 1
+    return (
+        PaperReport(
+            source=dataset.config.label,
+            replayed=True,
+            session=session,
+            deployment=read_deployment(configuration.deployment_record),
+            decision=decision,
+            drill=drill,
+            faults=faults,
+            uptime=uptime(rows, expected=end - start),
+            fills=fills,
+            execution=execution(fills, panel=panel, costs=actor.costs),
+            holdings=holdings(rows, panel=panel, row=end, equity=100_000.0 * equity),
+            champion=champion,
+            champion_note=no_champion,
+            drift=drifts,
+            drift_note=no_drift,
+        ),
+        held_in,
+    )
+
+
+def may_crown(cappuccino: "Cappuccino", report: PaperReport) -> bool:
+    """Whether a go of this session may move `champion`: a paper session, and as live as its source allows.
+
+    Where bars keep coming, history replayed in a minute shows nothing of crashes, feeds or the venue: only a session
+    as it happened counts there.
+    """
+    ends = cappuccino.coverage[1] is not None
+    return report.session.label == "paper session" and (ends or not report.replayed)
+
+
+def _champion(
+    cappuccino: "Cappuccino", version: str, table: MarketTable, first: int, last: int
+) -> tuple[Shadow | None, str]:
+    champion = cappuccino.aliases().get(CHAMPION)
+    if champion is None:
+        return None, "no version is champion"
+    if champion == version:
+        return None, "the model of this session is the champion"
+    model = Actor.load(cappuccino.download(champion))
+    return shadow(version=champion, model=model, table=table, first=first, last=last)
+
+
+def _drift(folder: Path, table: MarketTable, first: int, last: int) -> tuple[tuple[Drift, ...], str]:
+    if not (folder / FEATURE_BINS).is_file():
+        return (), f"the model was registered without {FEATURE_BINS}"
+    return drift(table.features[first : last + 1], read_settings(FeatureBins, folder / FEATURE_BINS)), ""

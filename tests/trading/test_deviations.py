@@ -1,0 +1,69 @@
+"""Every order unlike the backtest's is explained by the ledger or by the book, or counted as unexplained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cappuccino_ml.features import MarketTable
+from cappuccino_ml.trading import Comparison, Habits, Ledger, compare, replay, research_act, shadow_backtest
+
+from .conftest import FIRST, FakeActor, Floats, make_panel
+
+BARS = 30
+
+
+@dataclass
+class Odd(FakeActor):
+    """Says something else from one decision on, as if its features had changed."""
+
+    odd_from: int = 10**9
+
+    def act(self, window: Floats, entries: NDArray[np.float32]) -> Floats:
+        action = super().act(window, entries)
+        return -action if len(self.seen) > self.odd_from else action
+
+
+def held(tmp_path: Path, *, habits: Habits | None = None, odd_from: int = 10**9) -> Comparison:
+    """A session of an actor that may turn odd, on a venue with habits, beside the sound actor's backtest."""
+    panel, sound = make_panel(seed=3, bars=FIRST + BARS + 2, filled=0.0), FakeActor()
+    with Ledger(tmp_path / "l.db", durable=False) as ledger:
+        session = replay(
+            actor=Odd(odd_from=odd_from), panel=panel, first=FIRST, last=FIRST + BARS, ledger=ledger, habits=habits
+        )
+        rows = list(ledger.rows())
+    table = MarketTable.from_panel(panel)
+    backtest = shadow_backtest(actor=sound, table=table, first=FIRST, last=FIRST + BARS)
+    return compare(session, backtest, costs=sound.costs, label="toy", rows=rows, act_again=research_act(sound, table))
+
+
+def test_partial_fills_and_rejections_are_explained_by_the_ledger_and_what_follows_by_the_book(tmp_path: Path) -> None:
+    found = held(tmp_path, habits=Habits(partial_share=0.3, reject_share=0.2, seed=1))
+    assert len(found.deviations) > 5
+    assert not found.orders_equal
+    assert [one.sentence for one in found.deviations if not one.explained] == []
+    causes = " ".join(one.cause for one in found.deviations)
+    assert "were filled, CANCELED" in causes
+    assert "REJECTED" in causes
+    assert "with this book the model says the same again" in causes
+
+
+def test_another_action_on_the_same_book_is_not_explained(tmp_path: Path) -> None:
+    found = held(tmp_path, odd_from=12)
+    assert found.unexplained > 0
+    first = found.deviations[0]
+    assert not first.explained
+    assert "features or holdings differed" in first.cause
+
+
+def test_odd_features_are_not_hidden_by_an_earlier_explained_deviation(tmp_path: Path) -> None:
+    found = held(tmp_path, habits=Habits(reject_share=0.3, seed=1), odd_from=12)
+    assert found.deviations[0].explained
+    assert any("asked again with this book" in one.cause for one in found.deviations if not one.explained)
+
+
+def test_what_the_venue_would_not_take_is_explained(tmp_path: Path) -> None:
+    found = held(tmp_path, habits=Habits(min_buy_notional="4000"))
+    assert any(one.cause.startswith("not sent: a buy of") for one in found.deviations)
+    assert found.unexplained == 0
