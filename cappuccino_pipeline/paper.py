@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from cappuccino_ml.bars import BarPanel
 from cappuccino_ml.core import read_settings
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.policy import Actor
@@ -14,8 +16,10 @@ from cappuccino_ml.trading import faults_of, fills_of, model_to_trade, read_depl
 from cappuccino_ml.trading.decision import decide_session
 from cappuccino_ml.trading.drift import FEATURE_BINS, Drift, FeatureBins, drift
 from cappuccino_ml.trading.drill import held_drill
+from cappuccino_ml.trading.ledger import Row
+from cappuccino_ml.trading.live import live_rows, store_live
 from cappuccino_ml.trading.paper import PaperReport, Shadow, execution, holdings, shadow, uptime
-from cappuccino_ml.trading.session import LEDGER
+from cappuccino_ml.trading.session import EQUITY, LEDGER, SessionReport
 
 if TYPE_CHECKING:
     from cappuccino_pipeline.resources import Cappuccino
@@ -32,19 +36,22 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
     folder = cappuccino.download(version)
     actor, panel = Actor.load(folder), cappuccino.panel()
     table, (first, last) = MarketTable.from_panel(panel), dataset.splits.paper
-    session, held_in = run_session(
-        configuration.trading_root / "sessions",
-        actor=actor,
-        model_version=version,
-        panel=panel,
-        table=table,
-        first_open=dataset.market.timestamps[first],
-        bars=last - first,
-        label=label,
-    )
-    start = int(np.searchsorted(panel.timestamps, dataset.market.timestamps[first]))
-    end = start + last - first
-    rows = read_ledger(held_in / LEDGER)
+    held = _live(cappuccino, version, label, actor, panel, table)
+    if held is None:
+        session, held_in = run_session(
+            configuration.trading_root / "sessions",
+            actor=actor,
+            model_version=version,
+            panel=panel,
+            table=table,
+            first_open=dataset.market.timestamps[first],
+            bars=last - first,
+            label=label,
+        )
+        rows = read_ledger(held_in / LEDGER)
+    else:
+        session, held_in, rows = held
+    start, end = (int(np.searchsorted(panel.timestamps, np.datetime64(when))) for when in (session.first, session.last))
     fills, faults = fills_of(rows), faults_of(rows)
     drill = held_drill(
         configuration.trading_root / "drills", model=actor, model_version=version, panel=panel, first=start, last=end
@@ -62,11 +69,11 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
     )
     champion, no_champion = _champion(cappuccino, version, table, start, end)
     drifts, no_drift = _drift(folder, table, start, end)
-    equity = session.comparison.total_return + 1
+    worth = float(pd.read_parquet(held_in / EQUITY)["trader"].iloc[-1])
     return (
         PaperReport(
             source=dataset.config.label,
-            replayed=True,
+            replayed=held is None,
             session=session,
             deployment=read_deployment(configuration.deployment_record),
             decision=decision,
@@ -75,7 +82,7 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
             uptime=uptime(rows, expected=end - start),
             fills=fills,
             execution=execution(fills, panel=panel, costs=actor.costs),
-            holdings=holdings(rows, panel=panel, row=end, equity=100_000.0 * equity),
+            holdings=holdings(rows, panel=panel, row=end, equity=worth),
             champion=champion,
             champion_note=no_champion,
             drift=drifts,
@@ -83,6 +90,26 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
         ),
         held_in,
     )
+
+
+def _live(
+    cappuccino: "Cappuccino", version: str, label: str, actor: Actor, panel: BarPanel, table: MarketTable
+) -> tuple[SessionReport, Path, list[Row]] | None:
+    """The session of the trader that runs by the clock, once it has decided on a bar with the deployed version."""
+    ledger = cappuccino.configuration.ledger_file
+    if label != "paper session" or not ledger.is_file():
+        return None
+    rows = read_ledger(ledger)
+    found = store_live(
+        cappuccino.configuration.trading_root / "sessions",
+        actor=actor,
+        model_version=version,
+        rows=rows,
+        panel=panel,
+        table=table,
+        label=label,
+    )
+    return None if found is None else (*found, live_rows(rows, version=version))
 
 
 def may_crown(cappuccino: "Cappuccino", report: PaperReport) -> bool:

@@ -39,6 +39,7 @@ def backtest(
     guards: Guards,
     costs: Costs,
     capital: float = 100_000.0,
+    holdings: Floats | None = None,
     lag: int = 0,
 ) -> Backtest:
     """Run one policy; see `backtests`."""
@@ -52,6 +53,7 @@ def backtest(
         guards=guards,
         costs=costs,
         capital=capital,
+        holdings=holdings,
         lag=lag,
     )
     return result
@@ -68,6 +70,7 @@ def backtests(
     guards: Guards,
     costs: Costs,
     capital: float = 100_000.0,
+    holdings: Floats | None = None,
     lag: int = 0,
 ) -> list[Backtest]:
     """Run several policies side by side, each with a book of its own, over close(first) .. close(last - 1).
@@ -79,7 +82,8 @@ def backtests(
         last: row of the last mark, so K = last - first.
         guards: limits applied to every decision.
         costs: fees, slippage and lot rules.
-        capital: cash at the start, quote currency.
+        capital: equity at close(first), quote currency; all of it cash without `holdings`.
+        holdings: base units held at the start [N].
         lag: extra bars between decision and fill, to stress a result. 0 is the contract: fill at open(t + 1).
 
     Raises:
@@ -92,6 +96,9 @@ def backtests(
     books, tickers, bars = len(acts), close.shape[1], last - first
     opens, closes, trades = torch.from_numpy(open_), torch.from_numpy(close), torch.from_numpy(tradable)
     book = Book.fresh(capital=capital, books=books, tickers=tickers, remembers=guards.need_memory)
+    if holdings is not None:
+        book.units += torch.from_numpy(holdings)
+        book.cash -= (book.units * closes[first]).sum(-1)
     equity = torch.full((bars + 1, books), capital, dtype=torch.float64)
     orders, weights, actions = (torch.empty(bars, books, tickers, dtype=torch.float64) for _ in range(3))
     turnover = torch.empty(bars, books, dtype=torch.float64)

@@ -20,6 +20,7 @@ class Fill(Settings):
     quantity: float  # base units filled
     price: float  # average
     fee: float  # a fee in coin at the price paid
+    coin_fee: float = 0.0  # base units of it that were taken out of the coin
 
 
 class Faults(Settings):
@@ -73,6 +74,7 @@ def fills_of(rows: Iterable[Row]) -> tuple[Fill, ...]:
                     side=payload["side"],
                     quantity=quantity,
                     price=price,
+                    coin_fee=float(payload["coin_fee"]),
                     fee=float(payload["fee"]) + float(payload["coin_fee"]) * price,
                 )
             )

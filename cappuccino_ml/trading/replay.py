@@ -159,9 +159,15 @@ def research_act(actor: TradingModel, table: MarketTable) -> Act:
 
 
 def shadow_backtest(
-    *, actor: TradingModel, table: MarketTable, first: int, last: int, capital: float = 100_000.0
+    *,
+    actor: TradingModel,
+    table: MarketTable,
+    first: int,
+    last: int,
+    capital: float = 100_000.0,
+    holdings: Floats | None = None,
 ) -> Backtest:
-    """The research backtest of the same bars: the environment's accounting, no orders.
+    """The research backtest of the same bars: the environment's accounting, no orders; see `backtests` for the rest.
 
     Raises:
         SchemaMismatch: the model was trained on other features, tickers or bars than those of `table`.
@@ -176,4 +182,5 @@ def shadow_backtest(
         guards=actor.guards,
         costs=actor.costs,
         capital=capital,
+        holdings=holdings,
     )

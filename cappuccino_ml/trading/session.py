@@ -27,7 +27,7 @@ from cappuccino_ml.trading.report import Comparison, compare
 LEDGER = "ledger.sqlite"
 EQUITY = "equity.parquet"
 WEEK_BARS = 168
-_REPORT = "session.json"
+SESSION = "session.json"
 _FEWEST_BARS = 24
 
 
@@ -113,8 +113,8 @@ def run_session(
                     "backtest": shadow.equity,
                 }
             ).to_parquet(aside / EQUITY)
-            write_json(aside / _REPORT, report)
-    return read_settings(SessionReport, folder / _REPORT), folder
+            write_json(aside / SESSION, report)
+    return read_settings(SessionReport, folder / SESSION), folder
 
 
 def rehearse(
@@ -159,4 +159,4 @@ def rehearse(
 
 def read_session(folder: Path) -> SessionReport:
     """Read what `run_session` wrote."""
-    return read_settings(SessionReport, folder / _REPORT)
+    return read_settings(SessionReport, folder / SESSION)
