@@ -12,6 +12,7 @@ from cappuccino_ml.registry import read_aliases
 from cappuccino_pipeline.configuration import Configuration
 
 _KINDS = ("datasets", "encoders", "studies", "comparisons", "refits", "models")  # what can be made again
+_WHAT_LEADS = ("current", "trading", "experiments", "reports")  # pointers, deployments, hand-made runs, last reports
 _KEY = re.compile(r"[0-9a-f]{16}")
 _MOST_JSON = 20_000_000  # bytes of a JSON file that is searched for keys; a study of a hundred trials has 1 MB
 
@@ -28,8 +29,9 @@ class Stale:
 def stale_folders(configuration: Configuration, *, older_than: timedelta, now: datetime) -> list[Stale]:
     """Artefacts of every market that nothing current refers to and nobody touched for `older_than`, oldest first.
 
-    Kept is whatever a pointer in `current/`, a record in `trading/` or an aliased version leads to, by folder or by
-    key, through the JSON files of what is kept: a verdict leads to its study, a study to its data set and its encoders.
+    Kept is whatever a pointer in `current/`, a record in `trading/`, a run by hand, the last report or an aliased
+    version leads to, by folder or by key, through the JSON files of what is kept: a verdict leads to its study, a study
+    to its data set and its encoders.
 
     Raises:
         CappuccinoError: a pointer or a kept file cannot be read, so it is not known what is needed; nothing may go.
@@ -68,7 +70,7 @@ def _kept(state: Path, folders: list[Path]) -> set[Path]:
     """Follow folders and keys from pointers, deployments and aliases until nothing new is found."""
     by_key = {folder.name: folder for folder in folders if _KEY.fullmatch(folder.name)}
     kept, read = set[Path](), set[Path]()
-    waiting = [*(state / "current").rglob("*.json"), *(state / "trading").glob("**/*.json")]
+    waiting = [path for kind in _WHAT_LEADS for path in (state / kind).rglob("*.json")]
     for market in _markets(state):
         versions = state / "models" / market
         aliased = read_aliases(state / "mlflow" / "mlflow.db", model_name=f"cappuccino-{market}").values()

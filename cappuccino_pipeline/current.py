@@ -19,6 +19,16 @@ class Current:
         """Remember which registered version the current study gave."""
         write_json(self._root / "promoted_model.json", {"version": version})
 
+    def choose_budget(self, budget: str) -> None:
+        """Remember how much the stages after the data set may train: `small`, `full`, or `configured`."""
+        write_json(self._root / "plan.json", {"budget": budget})
+
+    def budget(self) -> str | None:
+        """The budget chosen with the current data set; None where the configuration's holds."""
+        pointer = self._root / "plan.json"
+        chosen = read_json(pointer)["budget"] if pointer.is_file() else "configured"
+        return None if chosen == "configured" else str(chosen)
+
     def version(self) -> str:
         """The registered version of the current study.
 

@@ -154,7 +154,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     drawn = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
     findings = Findings(
         market=configuration.market,
-        budget=configuration.budget,
+        budget=cappuccino.budget,
         dataset=dataset.config,
         skills={name: load_encoder(job.folder, expected=None).config.skill for name, job in jobs.items()},
         study=load_study(current.folder("optuna_study")),

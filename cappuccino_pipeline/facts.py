@@ -18,7 +18,6 @@ from cappuccino_pipeline.table_facts import table_facts
 NONE_YET = "none yet"
 LEDGER = "ledger.sqlite"
 REFUSED = "refused.json"
-HEALTH = "health.json"
 _LATE_BARS = 3  # closed bars behind now from which the bars count as late; an hourly update leaves one or two
 _SILENT_AFTER = timedelta(minutes=5)  # a trader that works says so more often
 _RECENT = timedelta(days=2)  # alarms older than this are history
@@ -181,10 +180,10 @@ def session(cappuccino: Cappuccino) -> Fact:
 
 def trader(cappuccino: Cappuccino) -> Fact:
     """What the service that trades by the clock last said of itself in its health file."""
-    files = sorted(cappuccino.configuration.trading_root.rglob(HEALTH), key=lambda path: path.stat().st_mtime)
-    if not files:
-        return Fact("trader", "nothing has traded by the clock here", "quiet")
-    said = read_json(files[-1])
+    path, killed = cappuccino.configuration.health_file, cappuccino.configuration.kill_file.exists()
+    if not path.is_file():
+        return Fact("trader", f"none has traded by the clock on the {cappuccino.configuration.broker} account", "quiet")
+    said = read_json(path)  # as JSON: its class would import torch
     state, beat = str(said["state"]), datetime.fromisoformat(said["heartbeat"])
     silent = cappuccino.clock.now() - beat
     words = [f"{state}{': ' + said['why'] if said.get('why') else ''}"]
@@ -193,12 +192,13 @@ def trader(cappuccino: Cappuccino) -> Fact:
     words += [f"drawdown {said['drawdown']:.1%}"] if said.get("drawdown") is not None else []
     words += [f"decided {minute(datetime.fromisoformat(said['bar_decided']))}"] if said.get("bar_decided") else []
     words += ["the feed is STALE"] if said.get("feed_is_stale") else []
+    words += ["the KILL file exists, so nothing is sent"] if killed else []
     if state == "STOPPED":
         return Fact("trader", ", ".join([*words, f"since {minute(beat)}"]), "quiet")
     if silent > _SILENT_AFTER:
         return Fact("trader", ", ".join([*words, f"but SILENT for {age(silent)}: its process is gone or hangs"]), "bad")
     tone: Tone = "bad" if state in ("HALTED", "CRASHED") or said.get("feed_is_stale") else "good"
-    tone = "warning" if state in ("REDUCING", "WAITING", "STARTING") else tone
+    tone = "warning" if tone == "good" and (killed or state in ("REDUCING", "WAITING", "STARTING")) else tone
     return Fact("trader", ", ".join([*words, f"heartbeat {age(silent)} ago"]), tone)
 
 

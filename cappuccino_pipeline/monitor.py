@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cappuccino_ml.core import write_bytes
-from cappuccino_ml.reports.blocks import Block, Section, Table, Text, Tone
+from cappuccino_ml.reports.blocks import Block, Facts, Section, Table, Text, Tone
 from cappuccino_pipeline import facts
 from cappuccino_pipeline.facts import Fact, safely
 from cappuccino_pipeline.machine import Machine, Meter, Worker
@@ -72,12 +72,17 @@ class Monitor:
         from cappuccino_ml.reports.html import document  # noqa: PLC0415
 
         alarm, *others = self.sections()
+        lines = {one.title: [block.words for block in one.blocks if isinstance(block, Text)] for one in others}
+        tables = [Section(one.title, [b for b in one.blocks if isinstance(b, Table)]) for one in others]
         text = document(
             title="Cappuccino monitor",
             subtitle=heading(self._cappuccino, "monitor"),
-            lead=[block for block in alarm.blocks if isinstance(block, Text)],
+            lead=[Text(f"alarms: {one.words}", one.tone) for one in alarm.blocks if isinstance(one, Text)],
             tiles=[],
-            sections=others,
+            sections=[
+                Section("now", [Facts([(name, "; ".join(words)) for name, words in lines.items() if words])]),
+                *(one for one in tables if one.blocks),
+            ],
             refresh_s=refresh_s,
         )
         write_bytes(path, text.encode())
@@ -168,8 +173,9 @@ def _machine_lines(machine: Machine) -> list[tuple[str, Tone]]:
     cpu = f"CPU {machine.cpu_percent:.0f} % of {machine.cores} cores, load {machine.load:.1f}"
     free = f"disk {machine.disk_free / 1e9:,.1f} GB free"
     tight = used > 0.9 or machine.disk_free < 2e9
-    lines: list[tuple[str, Tone]] = [(f"{cpu}; {memory}; {free}", "warning" if tight else "plain")]
-    return lines + [(f"GPU {gpu}", "plain") for gpu in machine.gpus or ("none (no nvidia-smi)",)]
+    none = "" if machine.gpus else "; no GPU"
+    lines: list[tuple[str, Tone]] = [(f"{cpu}; {memory}; {free}{none}", "warning" if tight else "plain")]
+    return lines + [(f"GPU {gpu}", "plain") for gpu in machine.gpus]
 
 
 def watch(

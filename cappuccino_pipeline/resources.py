@@ -79,12 +79,17 @@ class Cappuccino:
             self._echo(line)
         return line
 
-    @cached_property
+    @property
+    def budget(self) -> str:
+        """How much may be trained: as it was chosen with the current data set, else the configuration's."""
+        return self.current.budget() or self.configuration.budget
+
+    @property
     def plan(self) -> "Plan":
         """How much to train: the budget's, unless one was given."""
         from cappuccino_pipeline.plans import plan_for  # noqa: PLC0415 - imports torch and optuna
 
-        return self._plan or plan_for(self.configuration.budget, seed=self.configuration.seed)
+        return self._plan or plan_for(self.budget, seed=self.configuration.seed)
 
     @property
     def dataset(self) -> "Dataset":

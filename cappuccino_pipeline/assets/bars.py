@@ -1,7 +1,6 @@
 """The bars stage: `ohlcv_bars` by month, the audit that stops everything after it, and three checks for people."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -19,9 +18,10 @@ from cappuccino_ml.bars import (
     month_bounds,
 )
 from cappuccino_ml.core import DataError, code_version, digest
+from cappuccino_pipeline.freshness import new_bars
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
-from cappuccino_pipeline.resources import Cappuccino, this_process
+from cappuccino_pipeline.resources import Cappuccino
 
 _COLUMNS = {
     "symbol": "ticker and quote, such as BTC-USD",
@@ -35,15 +35,6 @@ _COLUMNS = {
 _LISTED = 40  # rows of a table that a person would still read
 _LATE_BARS = 2  # closed bars that may be missing at the end: one is on its way, one may have been without trades
 _SETTLING_BARS = OVERLAP_BARS + _LATE_BARS  # for so long after its end a month is rightly open
-_OLDEST = timedelta(hours=3)  # an exchange's bars should have been asked for within this, and within three bars
-
-
-def _freshness() -> dg.FreshnessPolicy | None:
-    """Only where bars keep coming can they be overdue."""
-    cappuccino = this_process()
-    if cappuccino.coverage[1] is not None:
-        return None
-    return dg.FreshnessPolicy.time_window(fail_window=max(_OLDEST, 3 * cappuccino.configuration.universe.bar))
 
 
 class BarsConfig(dg.Config):
@@ -62,7 +53,7 @@ class BarsConfig(dg.Config):
     owners=OWNERS,
     kinds={"parquet"},
     tags={"stage": "bars"},
-    freshness_policy=_freshness(),
+    freshness_policy=new_bars(),
 )
 def ohlcv_bars(
     context: dg.AssetExecutionContext, config: BarsConfig, cappuccino: dg.ResourceParam[Cappuccino]

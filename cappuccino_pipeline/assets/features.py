@@ -7,6 +7,7 @@ from cappuccino_ml.features import MarketTable, missing_rates, outlier_rates
 from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
 from cappuccino_pipeline.feature_months import fingerprint, upstream_months
+from cappuccino_pipeline.freshness import new_bars
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino, this_process
@@ -32,6 +33,7 @@ _MEMORY = dg.TimeWindowPartitionMapping(start_offset=-upstream_months(this_proce
     owners=OWNERS,
     kinds={"parquet", "numpy"},
     tags={"stage": "features"},
+    freshness_policy=new_bars(),
 )
 def indicators(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]

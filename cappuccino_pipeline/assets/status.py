@@ -1,10 +1,13 @@
 """The status page as an asset, beside the reports: what a person opens first in the morning."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.registry import incumbent_refit
 from cappuccino_pipeline.assets.trading import paper_trading_report
+from cappuccino_pipeline.freshness import while_bars_come
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS
 from cappuccino_pipeline.resources import Cappuccino
@@ -17,6 +20,7 @@ from cappuccino_pipeline.resources import Cappuccino
     kinds={"html"},
     code_version=code_version("registry", "reports"),
     tags={"stage": "reports", **NIGHTLY_TAG},
+    freshness_policy=while_bars_come(warn=timedelta(hours=26), fail=timedelta(hours=50)),
 )
 def status(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.MaterializeResult[None]:
     """Where we stand, on one page: how fresh data and encoder are, what was decided, what trades, what went wrong.

@@ -1,11 +1,14 @@
 """The training stage: a frozen data set, and the encoders pre-trained on its training rows."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.features import indicators
+from cappuccino_pipeline.dataset_form import DatasetForm
+from cappuccino_pipeline.freshness import while_bars_come
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
@@ -22,12 +25,13 @@ if TYPE_CHECKING:
     kinds={"parquet"},
     tags={"stage": "training", **NIGHTLY_TAG},
 )
-def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.MaterializeResult[None]:
+def training_dataset(config: DatasetForm, cappuccino: dg.ResourceParam[Cappuccino]) -> dg.MaterializeResult[None]:
     """A frozen copy of bars and features with its folds, holdout and paper window: later revisions cannot change it."""
     from cappuccino_ml.features import MarketTable  # noqa: PLC0415
     from cappuccino_ml.study import freeze_dataset, make_splits  # noqa: PLC0415
 
-    market = MarketTable.from_panel(cappuccino.panel())
+    start, end = config.span()
+    market = MarketTable.from_panel(cappuccino.panel(start=start, end=end))
     dataset = freeze_dataset(
         cappuccino.configuration.datasets_root,
         market=market,
@@ -38,6 +42,7 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
         bars_per_year=cappuccino.configuration.universe.bars_per_year,
     )
     cappuccino.current.point("training_dataset", dataset.folder)
+    cappuccino.current.choose_budget(config.budget.value)
     splits = dataset.splits
     spans = [(f"fold {i} {part}", span) for i, fold in enumerate(splits.folds) for part, span in fold]
     spans += [("development", splits.development), ("holdout", splits.holdout), ("paper window", splits.paper)]
@@ -51,6 +56,7 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
             "source": dataset.config.label,
             "dataset_key": dataset.key,
             "dagster/row_count": len(market),
+            "budget": cappuccino.budget,
             "gap_bars": splits.gap,
             "splits": markdown_table(["span", "first decision (UTC)", "last mark (UTC)", "bars"], rows),
             "schema_hash": market.schema.hash,
@@ -92,6 +98,7 @@ def check_environment(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheck
     owners=OWNERS,
     kinds={"pytorch"},
     tags={"stage": "training"},
+    freshness_policy=while_bars_come(warn=timedelta(days=35), fail=timedelta(days=90)),
 )
 def pretrained_encoder(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]

@@ -62,12 +62,35 @@ class TestDefinitions:
         assert {"ohlcv_bars", "indicators"} <= {key.to_user_string() for key in graph.get_all_asset_keys()}
         assert {"audit_bars", "check_features"} <= {key.name for key in graph.asset_check_keys}
 
-    def test_every_asset_has_an_owner_a_group_a_description_and_a_code_version(self):
+    def test_every_asset_has_an_owner_a_group_a_kind_a_sentence_and_a_code_version(self):
         for asset in defs.resolve_all_asset_specs():
             assert asset.owners, asset.key
             assert asset.group_name not in (None, "default"), asset.key
-            assert asset.description, asset.key
+            assert asset.kinds, asset.key
+            assert (asset.description or "").split("\n\n")[0].endswith("."), asset.key
             assert asset.code_version, asset.key
+
+    def test_every_check_job_schedule_and_sensor_says_what_it_is_for(self):
+        repository, graph = defs.get_repository_def(), defs.resolve_asset_graph()
+        said = {key.name: graph.get_check_spec(key).description for key in graph.asset_check_keys}
+        said |= {job.name: job.description for job in repository.get_all_jobs() if not job.name.startswith("__")}
+        said |= {tick.name: tick.description for tick in [*repository.schedule_defs, *repository.sensor_defs]}
+        assert [name for name, words in said.items() if not words] == []
+
+    def test_what_should_be_fresh_has_a_policy_where_bars_keep_coming(self, tmp_path: Path):
+        code = (
+            "from cappuccino_pipeline.definitions import defs; "
+            "print(sorted(a.key.to_user_string() for a in defs.resolve_all_asset_specs() if a.freshness_policy))"
+        )
+        found = {}
+        for source in ("simulated", "alpaca"):
+            environment = os.environ | {"CAPPUCCINO_SOURCE": source, "CAPPUCCINO_STATE": str(tmp_path)}
+            run = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            )
+            found[source] = run.stdout.strip()
+        assert found["simulated"] == "[]"
+        assert found["alpaca"] == "['indicators', 'ohlcv_bars', 'pretrained_encoder', 'status']"
 
     def test_the_checks_on_data_block(self):
         graph = defs.resolve_asset_graph()

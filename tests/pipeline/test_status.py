@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,6 +13,7 @@ from cappuccino_ml.bars import ingest_month
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ManualClock, mark_done, write_json
 from cappuccino_ml.trading import Ledger
+from cappuccino_ml.trading.health import Health, State
 from cappuccino_pipeline import status as view
 from cappuccino_pipeline.assets.status import status as status_asset
 from cappuccino_pipeline.configuration import Configuration
@@ -119,23 +121,41 @@ class TestModels:
 
 
 class TestTrader:
-    def say(self, cappuccino: Cappuccino, *, state: str, age: timedelta, **more: object) -> Fact:
-        heartbeat = (NOW - age).isoformat()
-        path = cappuccino.configuration.trading_root / "health.json"
-        write_json(path, {"state": state, "heartbeat": heartbeat, **more})
+    def say(self, cappuccino: Cappuccino, *, state: State, age: timedelta, **more: Any) -> Fact:
+        said = Health(
+            state=state,
+            pid=1,
+            market=cappuccino.configuration.market,
+            broker="simulated",
+            started=NOW - timedelta(hours=3),
+            heartbeat=NOW - age,
+            **more,
+        )
+        said.write(cappuccino.configuration.health_file)
         return fact(cappuccino, "trader")
 
     def test_without_a_service_it_says_so(self, cappuccino: Cappuccino):
-        assert fact(cappuccino, "trader").words == "nothing has traded by the clock here"
+        assert fact(cappuccino, "trader").words == "none has traded by the clock on the simulated account"
 
     def test_a_living_trader_shows_its_state_and_heartbeat(self, cappuccino: Cappuccino):
         found = self.say(cappuccino, state="ACTIVE", age=timedelta(seconds=20), equity=1234.5, model_version="3")
         assert found == Fact("trader", "ACTIVE, version 3, equity 1,234.50, heartbeat 20 s ago", "good")
 
-    def test_silence_and_a_halt_are_bad_whatever_else_it_said(self, cappuccino: Cappuccino):
+    def test_silence_a_halt_and_a_stale_feed_are_bad_whatever_else_it_said(self, cappuccino: Cappuccino):
         assert self.say(cappuccino, state="ACTIVE", age=timedelta(minutes=6)).tone == "bad"
         halted = self.say(cappuccino, state="HALTED", age=timedelta(0), why="drawdown")
         assert (halted.tone, halted.words) == ("bad", "HALTED: drawdown, heartbeat 0 s ago")
+        stale = self.say(cappuccino, state="ACTIVE", age=timedelta(0), feed_is_stale=True)
+        assert (stale.tone, "the feed is STALE" in stale.words) == ("bad", True)
+
+    def test_the_kill_file_is_seen(self, cappuccino: Cappuccino):
+        cappuccino.configuration.account_root.mkdir(parents=True)
+        cappuccino.configuration.kill_file.touch()
+        found = self.say(cappuccino, state="ACTIVE", age=timedelta(0))
+        assert (found.tone, "KILL file" in found.words) == ("warning", True)
+
+    def test_one_that_a_person_stopped_is_not_an_alarm(self, cappuccino: Cappuccino):
+        assert self.say(cappuccino, state="STOPPED", age=timedelta(days=2)).tone == "quiet"
 
 
 class TestAlarms:
