@@ -70,7 +70,7 @@ def regime_benchmark(
     holdout: pd.DataFrame | None,
     rule: RegimeRule,
     seed: int,
-    resamples: int = 1999,
+    resamples: int = 4999,
 ) -> RegimeBenchmark:
     """Score the best trial of each side and the baselines in every regime.
 

@@ -76,7 +76,7 @@ def score_regimes(
     seed: int,
     turnover: Floats | None = None,
     breaks: tuple[int, ...] = (),
-    resamples: int = 1999,
+    resamples: int = 4999,
 ) -> tuple[RegimeScore, ...]:
     """One policy's score in each regime, in the order of `REGIMES`; a regime without bars is there, and empty.
 
