@@ -79,7 +79,7 @@ def ablation_study(
             ),
             "differences": _differences(scores),
             "what_it_shows": _SHOWS,
-            "intervals": picture(pictures.ablation(scores=scores, label=found.label, path=reports / "ablation.png")),
+            "picture": picture(pictures.ablation(scores=scores, label=found.label, path=reports / "ablation.png")),
             "result": dg.MetadataValue.path(str(reports / "ablation_study.json")),
         }
     )
@@ -166,7 +166,7 @@ def transfer_study(
             label=label,
             path=reports / "transfer.png",
         )
-        metadata["curves"] = picture(drawn)
+        metadata["picture"] = picture(drawn)
     return dg.MaterializeResult(metadata=metadata)
 
 

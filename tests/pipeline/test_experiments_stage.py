@@ -90,7 +90,7 @@ def test_the_ablation_has_a_row_a_difference_and_a_skill_for_every_factor(stage)
     for factor in ("tokenization", "fusion", "pre-training", "freezing", "lookback", "encoder"):
         assert f"| {factor} |" in table
     assert str(said["differences"].value).count("Sharpe a year") == table.count("\n") - 2
-    assert "data:image/png;base64" in str(said["intervals"].value)
+    assert "data:image/png;base64" in str(said["picture"].value)
     assert said["source"].value == "simulated"
     assert all(row.rstrip(" |").rpartition("|")[2].strip() for row in table.splitlines()[2:]), "wall time of every row"
 
@@ -101,7 +101,7 @@ def test_the_transfer_says_what_it_cannot_do_and_does_the_rest(stage) -> None:
     assert "1h to 5m cannot be done" in str(said["not_done"].value)
     assert "hourly bars only" in str(said["not_done"].value)
     assert "LTC as BTC" in str(said["transfers"].value)
-    assert "data:image/png;base64" in str(said["curves"].value)
+    assert "data:image/png;base64" in str(said["picture"].value)
     stored = read_json(cappuccino.configuration.reports_root / "transfer_study.json")
     (ground,) = stored["grounds"]
     assert ground["source_schema"] != ground["target_schema"]
