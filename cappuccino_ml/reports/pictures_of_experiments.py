@@ -12,7 +12,7 @@ from cappuccino_ml.verdict.regimes import REGIMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_REGIME_COLOURS = {"bull": GREEN, "bear": VERMILION, "sideways": FAINT}
+_REGIME_COLOURS = {"bull": GREEN, "bear": VERMILION, "sideways": FAINT, "unknown": INK}
 
 
 def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
@@ -89,10 +89,10 @@ def regimes(*, benchmark: RegimeBenchmark, path: Path) -> Path:
             ax.axvline(0, color=INK, lw=0.8)
             ax.set_yticks(range(len(span.rows)), [row.policy for row in span.rows])
             ax.set_ylim(len(span.rows) - 0.5, -0.6)
-            shares = ", ".join(f"{regime} {span.shares[regime]:.0%}" for regime in REGIMES)
+            shares = ", ".join(f"{regime} {share:.0%}" for regime, share in span.shares.items() if share)
             ax.set_title(f"{span.name}: {shares}", fontsize=8.5)
             ax.set_xlabel("net Sharpe a year, 95% over time")
-        for regime in REGIMES:
+        for regime in [name for name in REGIMES if any(span.shares[name] for span in benchmark.spans)]:
             axes[0].plot([], [], "o-", color=_REGIME_COLOURS[regime], label=regime)
         axes[0].legend(loc="best")
     return path

@@ -233,6 +233,7 @@ def regime_benchmark(
                 ]
                 for row in span.rows
                 for score in row.scores
+                if score.bars
             ],
         )
         for span in found.spans

@@ -55,7 +55,7 @@ PLAN = Plan(
     gate=GateSettings(resamples=199),
     ablation=AblationSettings(steps=256, seeds=2, lookbacks=(1, 2), short_lookback=1, net_dimension=16, layout=LAYOUT),
     transfer=TransferSettings(steps=256, seeds=1, fine_days=5, net_dimension=16, layout=LAYOUT),
-    regimes=RegimeRule(days=2, threshold=0.01),
+    regimes=RegimeRule(days=2, enter=0.01, leave=0.005),
 )
 UNIVERSE = Universe(tickers=("BTC", "ETH", "LTC"))
 ASSETS = ("ablation_study", "transfer_study", "regime_benchmark")
@@ -112,7 +112,7 @@ def test_the_transfer_says_what_it_cannot_do_and_does_the_rest(stage) -> None:
 def test_regimes_name_their_rule_and_cover_every_bar_once(stage) -> None:
     cappuccino, instance = stage
     said = metadata(instance, "regime_benchmark")
-    assert "more than 1% over the 2 days before" in str(said["rule"].value)
+    assert "return over the 2 days before its decision" in str(said["rule"].value)
     assert "data:image/png;base64" in str(said["picture"].value)
     stored = read_json(cappuccino.configuration.reports_root / "regime_benchmark.json")
     assert [span["name"] for span in stored["spans"]] == ["folds", "holdout"]
