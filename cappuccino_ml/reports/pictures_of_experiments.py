@@ -22,7 +22,7 @@ def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
     side, over time.
     """
     height = 1.5 + 0.36 * len(scores)
-    title = f"Ablation: one factor at a time, {len(scores[0].sharpes)} runs each"
+    title = f"Ablation: one factor at a time, runs of each: {len(scores[0].sharpes)}"
     with canvas(path=path, label=label, title=title, columns=2, height=height) as (left, right):
         _dots(left, scores)
         left.set_title("net Sharpe a year, unseen rows")
@@ -37,7 +37,7 @@ def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
                     right.plot(difference.over_seeds, [row] * 2, color=BLUE, lw=2.6, alpha=0.5)
                 right.plot(difference.mean, row, "o", ms=4.5, color=BLUE)
         right.axvline(0, color=INK, lw=0.8)
-        right.set_title("difference: blue over seeds, orange over time")
+        right.set_title("difference (blue: seeds, orange: time)")
         right.set_ylim(len(scores) - 0.4, -0.7)
         right.set_yticks(range(len(scores)), [])
     return path
