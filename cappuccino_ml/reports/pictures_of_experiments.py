@@ -12,7 +12,7 @@ from cappuccino_ml.verdict.regimes import REGIMES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_REGIME_COLOURS = {"bull": GREEN, "bear": VERMILION, "sideways": FAINT}
+_REGIME_COLOURS = {"bull": GREEN, "bear": VERMILION, "sideways": FAINT, "unknown": INK}
 
 
 def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
@@ -22,7 +22,7 @@ def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
     side, over time.
     """
     height = 1.5 + 0.36 * len(scores)
-    title = f"Ablation: one factor at a time, {len(scores[0].sharpes)} runs each"
+    title = f"Ablation: one factor at a time, runs of each: {len(scores[0].sharpes)}"
     with canvas(path=path, label=label, title=title, columns=2, height=height) as (left, right):
         _dots(left, scores)
         left.set_title("net Sharpe a year, unseen rows")
@@ -37,7 +37,7 @@ def ablation(*, scores: Sequence[VariantScore], label: str, path: Path) -> Path:
                     right.plot(difference.over_seeds, [row] * 2, color=BLUE, lw=2.6, alpha=0.5)
                 right.plot(difference.mean, row, "o", ms=4.5, color=BLUE)
         right.axvline(0, color=INK, lw=0.8)
-        right.set_title("difference: blue over seeds, orange over time")
+        right.set_title("difference (blue: seeds, orange: time)")
         right.set_ylim(len(scores) - 0.4, -0.7)
         right.set_yticks(range(len(scores)), [])
     return path
@@ -89,10 +89,10 @@ def regimes(*, benchmark: RegimeBenchmark, path: Path) -> Path:
             ax.axvline(0, color=INK, lw=0.8)
             ax.set_yticks(range(len(span.rows)), [row.policy for row in span.rows])
             ax.set_ylim(len(span.rows) - 0.5, -0.6)
-            shares = ", ".join(f"{regime} {span.shares[regime]:.0%}" for regime in REGIMES)
+            shares = ", ".join(f"{regime} {share:.0%}" for regime, share in span.shares.items() if share)
             ax.set_title(f"{span.name}: {shares}", fontsize=8.5)
             ax.set_xlabel("net Sharpe a year, 95% over time")
-        for regime in REGIMES:
+        for regime in [name for name in REGIMES if any(span.shares[name] for span in benchmark.spans)]:
             axes[0].plot([], [], "o-", color=_REGIME_COLOURS[regime], label=regime)
         axes[0].legend(loc="best")
     return path

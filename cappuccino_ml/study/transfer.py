@@ -162,7 +162,7 @@ def transfer_variants() -> tuple[Variant, ...]:
         Variant(name=f"{TRANSFERRED}, fine-tuned", factor="encoder", against=(*beside, f"{THERE}, fine-tuned")),
         Variant(name=f"{TRANSFERRED}, frozen", factor="encoder", against=(*beside, f"{THERE}, frozen")),
         Variant(name=f"{THERE}, fine-tuned", factor="encoder", against=beside),
-        Variant(name=f"{THERE}, frozen", factor="encoder"),
+        Variant(name=f"{THERE}, frozen", factor="encoder", against=beside),
         Variant(name=_SCRATCH, factor="encoder"),
         Variant(name=_MLP, factor="encoder"),
     )

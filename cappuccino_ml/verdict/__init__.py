@@ -9,7 +9,8 @@ from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
 from cappuccino_ml.verdict.power import Power, holdout_power
 from cappuccino_ml.verdict.regime_benchmark import RegimeBenchmark, regime_benchmark
-from cappuccino_ml.verdict.regimes import RegimeRule, RegimeScore, label_regimes, score_regimes
+from cappuccino_ml.verdict.regime_scores import RegimeScore, score_regimes
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeResult, RegimeRule, RegimeTable, market_regimes, regime_table
 from cappuccino_ml.verdict.sample_efficiency import Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
@@ -23,6 +24,7 @@ from cappuccino_ml.verdict.validation import (
 from cappuccino_ml.verdict.variants import VariantScore, judge_variants
 
 __all__ = [
+    "REGIMES",
     "Clause",
     "Difference",
     "Finalist",
@@ -34,8 +36,10 @@ __all__ = [
     "Power",
     "Reading",
     "RegimeBenchmark",
+    "RegimeResult",
     "RegimeRule",
     "RegimeScore",
+    "RegimeTable",
     "Row",
     "SampleEfficiency",
     "Selection",
@@ -50,12 +54,13 @@ __all__ = [
     "holdout_power",
     "judge",
     "judge_variants",
-    "label_regimes",
     "load_report",
+    "market_regimes",
     "overfitting",
     "paired_difference",
     "paired_sharpe_test",
     "regime_benchmark",
+    "regime_table",
     "run_baselines",
     "sample_efficiency",
     "score_regimes",

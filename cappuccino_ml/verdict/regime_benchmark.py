@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from cappuccino_ml.core import Settings, derive_seed
 from cappuccino_ml.study import Dataset, StudyResult, TrialResult, read_bars
 from cappuccino_ml.verdict.baselines import run_baselines
-from cappuccino_ml.verdict.regimes import RegimeRule, RegimeScore, label_regimes, score_regimes
+from cappuccino_ml.verdict.regime_scores import RegimeScore, score_regimes
+from cappuccino_ml.verdict.regimes import RegimeRule, market_regimes
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def regime_benchmark(
     holdout: pd.DataFrame | None,
     rule: RegimeRule,
     seed: int,
-    resamples: int = 1999,
+    resamples: int = 4999,
 ) -> RegimeBenchmark:
     """Score the best trial of each side and the baselines in every regime.
 
@@ -84,12 +85,12 @@ def regime_benchmark(
         resamples: of the bootstrap.
     """
     per_year = dataset.config.bars_per_year
-    labels = label_regimes(dataset.market.close, rule=rule, bars_per_year=per_year)
+    found = market_regimes(dataset.market.close, bars_per_day=per_year / 365.0, rule=rule)
     folds = [fold.test for fold in dataset.splits.folds]
     breaks = np.cumsum([last - first for first, last in folds])[:-1].tolist()
 
     def span(name: str, rows: Sequence[tuple[int, int]], earned: Mapping[str, _Earned], cuts: list[int]) -> RegimeSpan:
-        regimes = np.concatenate([labels[first:last] for first, last in rows])
+        regimes = np.concatenate([found[first:last] for first, last in rows])
         policies = tuple(
             RegimeRow(
                 policy=policy,

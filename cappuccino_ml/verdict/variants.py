@@ -35,7 +35,7 @@ def judge_variants(
     bars_per_year: float,
     seed: int,
     masked_r2: Mapping[str, float] | None = None,
-    resamples: int = 1999,
+    resamples: int = 4999,
 ) -> tuple[VariantScore, ...]:
     """Judge finished runs whose trainings lie below `root`; variants and their runs in the order given.
 

@@ -53,6 +53,7 @@ def ablation_study(
         bars_per_year=found.bars_per_year,
         seed=settings.seed,
         masked_r2=found.encoder_r2,
+        resamples=cappuccino.plan.gate.resamples,
     )
     reports = configuration.reports_root
     write_json(reports / "ablation_study.json", [score.model_dump(mode="json") for score in scores])
@@ -78,7 +79,7 @@ def ablation_study(
             ),
             "differences": _differences(scores),
             "what_it_shows": _SHOWS,
-            "intervals": picture(pictures.ablation(scores=scores, label=found.label, path=reports / "ablation.png")),
+            "picture": picture(pictures.ablation(scores=scores, label=found.label, path=reports / "ablation.png")),
             "result": dg.MetadataValue.path(str(reports / "ablation_study.json")),
         }
     )
@@ -111,7 +112,12 @@ def transfer_study(
     )
     scores = {
         result.name: judge_variants(
-            result.variants, result.runs, root=root, bars_per_year=result.bars_per_year, seed=settings.seed
+            result.variants,
+            result.runs,
+            root=root,
+            bars_per_year=result.bars_per_year,
+            seed=settings.seed,
+            resamples=cappuccino.plan.gate.resamples,
         )
         for result in results
     }
@@ -160,7 +166,7 @@ def transfer_study(
             label=label,
             path=reports / "transfer.png",
         )
-        metadata["curves"] = picture(drawn)
+        metadata["picture"] = picture(drawn)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -195,6 +201,7 @@ def regime_benchmark(
         holdout=None if stored is None else stored[1],
         rule=cappuccino.plan.regimes,
         seed=configuration.seed,
+        resamples=cappuccino.plan.gate.resamples,
     )
     reports = configuration.reports_root
     write_json(reports / "regime_benchmark.json", found)
@@ -226,6 +233,7 @@ def regime_benchmark(
                 ]
                 for row in span.rows
                 for score in row.scores
+                if score.bars
             ],
         )
         for span in found.spans

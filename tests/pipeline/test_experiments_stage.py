@@ -54,8 +54,8 @@ PLAN = Plan(
     ),
     gate=GateSettings(resamples=199),
     ablation=AblationSettings(steps=256, seeds=2, lookbacks=(1, 2), short_lookback=1, net_dimension=16, layout=LAYOUT),
-    transfer=TransferSettings(steps=256, seeds=2, fine_days=5, net_dimension=16, layout=LAYOUT),
-    regimes=RegimeRule(days=2, threshold=0.01),
+    transfer=TransferSettings(steps=256, seeds=1, fine_days=5, net_dimension=16, layout=LAYOUT),
+    regimes=RegimeRule(days=2, enter=0.01, leave=0.005),
 )
 UNIVERSE = Universe(tickers=("BTC", "ETH", "LTC"))
 ASSETS = ("ablation_study", "transfer_study", "regime_benchmark")
@@ -90,7 +90,7 @@ def test_the_ablation_has_a_row_a_difference_and_a_skill_for_every_factor(stage)
     for factor in ("tokenization", "fusion", "pre-training", "freezing", "lookback", "encoder"):
         assert f"| {factor} |" in table
     assert str(said["differences"].value).count("Sharpe a year") == table.count("\n") - 2
-    assert "data:image/png;base64" in str(said["intervals"].value)
+    assert "data:image/png;base64" in str(said["picture"].value)
     assert said["source"].value == "simulated"
     assert all(row.rstrip(" |").rpartition("|")[2].strip() for row in table.splitlines()[2:]), "wall time of every row"
 
@@ -101,7 +101,7 @@ def test_the_transfer_says_what_it_cannot_do_and_does_the_rest(stage) -> None:
     assert "1h to 5m cannot be done" in str(said["not_done"].value)
     assert "hourly bars only" in str(said["not_done"].value)
     assert "LTC as BTC" in str(said["transfers"].value)
-    assert "data:image/png;base64" in str(said["curves"].value)
+    assert "data:image/png;base64" in str(said["picture"].value)
     stored = read_json(cappuccino.configuration.reports_root / "transfer_study.json")
     (ground,) = stored["grounds"]
     assert ground["source_schema"] != ground["target_schema"]
@@ -112,7 +112,7 @@ def test_the_transfer_says_what_it_cannot_do_and_does_the_rest(stage) -> None:
 def test_regimes_name_their_rule_and_cover_every_bar_once(stage) -> None:
     cappuccino, instance = stage
     said = metadata(instance, "regime_benchmark")
-    assert "more than 1% over the 2 days before" in str(said["rule"].value)
+    assert "return over the 2 days before its decision" in str(said["rule"].value)
     assert "data:image/png;base64" in str(said["picture"].value)
     stored = read_json(cappuccino.configuration.reports_root / "regime_benchmark.json")
     assert [span["name"] for span in stored["spans"]] == ["folds", "holdout"]
@@ -150,7 +150,7 @@ def test_no_row_of_an_experiment_reaches_the_holdout(stage) -> None:
     assert len(configs) == 2
     assert all(pd.Timestamp(config["last"]) <= pd.Timestamp(end) for config in configs)
     jobs = [read_json(path) for path in root.rglob("job.json")]
-    assert len(jobs) == 2 * (8 + 6)
+    assert len(jobs) == 2 * 8 + 6
     assert all(job["test_rows"][1] <= dataset.splits.development[1] for job in jobs)
 
 

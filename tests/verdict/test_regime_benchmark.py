@@ -21,10 +21,10 @@ from cappuccino_ml.study import (
     freeze_dataset,
     make_splits,
 )
-from cappuccino_ml.verdict import RegimeRule, label_regimes, regime_benchmark
+from cappuccino_ml.verdict import REGIMES, RegimeRule, market_regimes, regime_benchmark
 
 UNIVERSE = Universe(tickers=("BTC", "ETH"))
-RULE = RegimeRule(days=1, threshold=0.01)
+RULE = RegimeRule(days=1, enter=0.01, leave=0.005)
 PER_YEAR = UNIVERSE.bars_per_year
 
 
@@ -99,18 +99,19 @@ def test_on_the_folds_the_best_trials_own_bars_count_beside_all_baselines(datase
     assert [name for name, row in rows.items() if not row.baseline] == ["ft", "mlp"]
     assert {"cash", "equal_weight", "bitcoin", "momentum", "ridge", "random"} <= set(rows)
     tests = [fold.test for fold in dataset.splits.folds]
-    labels = np.concatenate(
-        [label_regimes(dataset.market.close, rule=RULE, bars_per_year=PER_YEAR)[a:b] for a, b in tests]
-    )
+    labels = np.concatenate([market_regimes(dataset.market.close, rule=RULE, bars_per_day=24.0)[a:b] for a, b in tests])
     stored = np.concatenate(
         [pd.read_parquet(folder / "trials" / key / "returns.parquet")["net_return"] for key in ("2a", "2b")]
     )
     for score in rows["ft"].scores:
-        assert score.bars == (labels == score.regime).sum() > 0
-        assert score.sharpe == pytest.approx(annual_sharpe(stored[labels == score.regime], PER_YEAR))
+        mine = labels == REGIMES.index(score.regime)
+        assert score.bars == mine.sum()
+        if score.bars:
+            assert score.sharpe == pytest.approx(annual_sharpe(stored[mine], PER_YEAR))
+    assert [score.bars > 0 for score in rows["ft"].scores] == [True, True, True, False]
     assert span.bars == len(labels)
     assert sum(span.shares.values()) == pytest.approx(1.0)
-    assert all(score.sharpe == 0.0 and score.interval is None for score in rows["cash"].scores)
+    assert all(not score.sharpe and score.interval is None for score in rows["cash"].scores)
 
 
 def test_a_holdout_nobody_has_read_is_not_read_here_and_that_is_said(dataset, folder):
