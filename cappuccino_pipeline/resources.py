@@ -84,7 +84,8 @@ class Cappuccino:
         """How much to train: the budget's, unless one was given."""
         from cappuccino_pipeline.plans import plan_for  # noqa: PLC0415 - imports torch and optuna
 
-        return self._plan or plan_for(self.configuration.budget, seed=self.configuration.seed)
+        chosen = self.configuration
+        return self._plan or plan_for(chosen.budget, seed=chosen.seed, search=chosen.search)
 
     @property
     def dataset(self) -> "Dataset":
