@@ -22,6 +22,7 @@ from cappuccino_ml.study.encoders import (
 )
 from cappuccino_ml.study.experiment import Device, Experiment, device_of, pretraining_job, training_job
 from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_bars, read_learning_curve, read_returns
+from cappuccino_ml.study.importance import Importance, importances
 from cappuccino_ml.study.jobs import finalist_job
 from cappuccino_ml.study.paths import TrialPaths, read_paths
 from cappuccino_ml.study.progress import Progress, read_progress
@@ -64,6 +65,7 @@ __all__ = [
     "FitResult",
     "Fold",
     "Ground",
+    "Importance",
     "Narrowing",
     "Progress",
     "Pruned",
@@ -101,6 +103,7 @@ __all__ = [
     "fit_encoder",
     "fit_transfer",
     "freeze_dataset",
+    "importances",
     "judge_pruning",
     "load_dataset",
     "load_study",

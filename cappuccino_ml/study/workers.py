@@ -10,16 +10,19 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from cappuccino_ml.core import CappuccinoError, Settings
 
+_TAKEN = (None, "taken")
 Job = TypeVar("Job", bound=Settings)
 Result = TypeVar("Result")
-ATTEMPTS = 5  # workers that may die of one job before it is held to be the cause
+ATTEMPTS = 5  # workers that may die over one job before it is held to be the cause
+STARTS = 20  # workers that may die one after another before any of them has taken a job
 
 
 class WorkerDied(CappuccinoError):  # noqa: N818 - the name people see as a trial's state
@@ -32,7 +35,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._idle: list[_Worker] = []
-        self._busy: dict[Connection, tuple[_Worker, Any, int]] = {}
+        self._busy: dict[Connection, _Task] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +43,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in [*self._idle, *(worker for worker, _, _ in self._busy.values())]:
+        for worker in [*self._idle, *(task.worker for task in self._busy.values())]:
             worker.stop()
 
     def run(
@@ -63,34 +66,42 @@ class Workers:
             yield from _in_this_process(function, queue)
             return
         again: deque[tuple[Job, int]] = deque()
+        false_starts = 0
         while queue or again or self._busy:
-            while (queue or again) and len(self._busy) < self._count:
-                job, attempt = again.popleft() if again else (queue.popleft(), 1)
-                worker = self._idle.pop() if self._idle else _Worker()
-                if worker.give(function, job):
-                    self._busy[worker.pipe] = (worker, job, attempt)
-                else:
-                    again.append((job, attempt))  # it died idle: that says nothing about the job
+            self._hand_out(function, queue, again)
             for pipe in wait(list(self._busy)):
-                assert isinstance(pipe, Connection)
-                worker, job, attempt = self._busy.pop(pipe)
-                answer = worker.take()
+                task = self._busy[cast(Connection, pipe)]
+                answer = task.worker.take()
+                if answer == _TAKEN:
+                    task.taken, false_starts = True, 0
+                    continue
+                del self._busy[task.worker.pipe]
                 if answer is not None:
-                    self._idle.append(worker)
+                    self._idle.append(task.worker)
                     good, value = answer
                     if not good:
                         raise value
-                    yield job, value
-                elif attempt < ATTEMPTS:
-                    again.append((job, attempt + 1))
-                else:
-                    died = WorkerDied(
-                        f"{ATTEMPTS} workers died of one job, the last with exit code {worker.stop()}; "
-                        "give the machine more memory or the job less to do."
-                    )
+                    yield task.job, value
+                elif task.taken and task.attempt == ATTEMPTS:
+                    died = _died(f"{ATTEMPTS} workers died over one job", task.worker)
                     if lost is None:
                         raise died
-                    yield job, lost(job, died)
+                    yield task.job, lost(task.job, died)
+                else:
+                    again.append((task.job, task.attempt + task.taken))
+                    false_starts += not task.taken
+                    if false_starts == STARTS:
+                        raise _died(f"{STARTS} workers died before they took a job", task.worker)
+
+    def _hand_out(self, function: Callable[[Job], Result], queue: deque[Job], again: "deque[tuple[Job, int]]") -> None:
+        """Give everyone who is free a job, those that lost their worker first."""
+        while (queue or again) and len(self._busy) < self._count:
+            job, attempt = again.popleft() if again else (queue.popleft(), 1)
+            worker = self._idle.pop() if self._idle else _Worker()
+            if worker.give(function, job):
+                self._busy[worker.pipe] = _Task(worker, job, attempt)
+            else:
+                again.append((job, attempt))  # it died idle: that says nothing about the job
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int) -> Iterator[tuple[Job, Result]]:
@@ -101,6 +112,22 @@ def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], *, workers:
     queue = deque(jobs)
     with Workers(min(workers, max(1, len(queue)))) as pool:
         yield from pool.run(function, queue)
+
+
+@dataclass
+class _Task:
+    """What a worker has been given."""
+
+    worker: "_Worker"
+    job: Any
+    attempt: int
+    taken: bool = False  # it said so: before, it was starting, and its death says nothing about the job
+
+
+def _died(what: str, worker: "_Worker") -> WorkerDied:
+    return WorkerDied(
+        f"{what}, the last with exit code {worker.stop()}; give the machine more memory or the job less to do."
+    )
 
 
 class _Worker:
@@ -124,10 +151,10 @@ class _Worker:
             return False
         return True
 
-    def take(self) -> tuple[bool, Any] | None:
-        """The answer: whether it is a result, and the result or the exception. None if the process died."""
+    def take(self) -> tuple[bool | None, Any] | None:
+        """`_TAKEN`, or whether the answer is a result, and the result or the exception. None if the process died."""
         try:
-            answer: tuple[bool, Any] = self.pipe.recv()
+            answer: tuple[bool | None, Any] = self.pipe.recv()
         except (EOFError, OSError):  # at once or in the middle of a message
             self.stop()
             return None
@@ -152,6 +179,7 @@ def _serve(pipe: Connection) -> None:
             function, job = pipe.recv()
         except EOFError:
             return
+        pipe.send(_TAKEN)
         try:
             answer: tuple[bool, Any] = (True, function(job))
         except Exception as error:
