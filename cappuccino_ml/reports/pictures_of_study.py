@@ -82,6 +82,7 @@ def parallel_coordinates(*, study: StudyResult, found: Sequence[Importance], lab
                 color=ARMS[trial.arm] if winner else OTHERS,
                 lw=1.8 if winner else 0.7,
                 zorder=3 if winner else 2,
+                antialiased=winner,  # many soft grey lines make a heavy file
             )
         for index, texts in enumerate(ticks):
             _axis(ax, index, texts, last=index == len(ticks) - 1)

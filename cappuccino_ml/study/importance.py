@@ -1,5 +1,6 @@
 """How much each hyper-parameter mattered in a study, beside how much it would seem to matter by chance."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,8 @@ def _shares(trials: list[optuna.trial.FrozenTrial], values: NDArray[np.float64])
     )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     names = sorted({name for trial in trials for name in trial.params})
-    found = evaluator.evaluate(scratch, params=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few trials tell little is what `chance` is for
+        found = evaluator.evaluate(scratch, params=names)
     total = sum(found.values())
     return {name: found[name] / total if total > 0 else 0.0 for name in names}

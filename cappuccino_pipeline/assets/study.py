@@ -81,7 +81,7 @@ def optuna_study(
         ),
         "learning_curves": pictures.learning_curves(curves=curves, label=label, path=reports / "learning_curves.png"),
     }
-    tags = {"dagster_run_id": context.run_id, "asset": "optuna_study", "source": label}
+    tags = {"dagster_run_id": context.run.run_id, "asset": "optuna_study", "source": label}
     page = cappuccino.registry.record_study(study, pictures=drawn, tags=tags)
     return dg.MaterializeResult(
         metadata={
