@@ -36,6 +36,7 @@ class StudyBar:
         self._bar.update(
             self._bar.task_ids[0], completed=progress.done, description=progress.sentence.split(" trials, ", 1)[1]
         )
+        self._bar.refresh()
         if progress.done == progress.total:
             self._bar.stop()
             self._bar = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OTHERS = "#CFCFCF"
 _LOG = ("learning_rate", "entropy", "weight_decay")
-MOST_AXES = 9
+MOST_AXES = 7
 
 
 def importances(*, found: Sequence[Importance], trials: int, label: str, path: Path) -> Path:
@@ -62,7 +62,7 @@ def parallel_coordinates(*, study: StudyResult, found: Sequence[Importance], lab
     common = set.intersection(*asked) if asked else set()
     names = [one.name for one in found if one.name in common][:MOST_AXES]
     axes_names = ["arm", *names, "net Sharpe"]
-    with canvas(path=path, label=label, title=title, width=9.6, height=3.9) as (ax,):
+    with canvas(path=path, label=label, title=title, height=3.6) as (ax,):
         columns = [_positions([trial.arm for trial in completed], list(ARMS))]
         ticks: list[list[str]] = [list(ARMS)]
         for name in names:
