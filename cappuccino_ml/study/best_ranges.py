@@ -127,14 +127,14 @@ def _unfit(study: StudyResult, dataset: Dataset, datasets: Path) -> str | None:
 def resolve(settings: StudySettings, dataset: Dataset, *, studies: Path, datasets: Path) -> StudySettings:
     """Settings whose `best` ranges are found: once per data set and space, so that a study asked for again is the same.
 
-    Delete the `ranges` folder of `studies` to have them found anew.
+    Delete the folder `.ranges` of `studies` to have them found anew.
 
     Raises:
         ConfigurationError: too few winners.
     """
     if settings.search != "best" or settings.narrowing is not None:
         return settings
-    place = studies / "ranges" / f"{digest({'dataset': dataset.key, 'settings': settings})[:16]}.json"
+    place = studies / ".ranges" / f"{digest({'dataset': dataset.key, 'settings': settings})[:16]}.json"
     if not place.is_file():
         space, narrowing = best_ranges(settings.space, dataset, studies=studies, datasets=datasets)
         write_json(place, settings.model_copy(update={"space": space, "narrowing": narrowing}))
