@@ -49,13 +49,21 @@ def files(root: Path, folder: Path, *, quote: str) -> Dataset:
     return freeze(root, source, universe, start=start, end=end)
 
 
-def freeze(root: Path, source: BarSource, universe: Universe, *, start: datetime, end: datetime) -> Dataset:
-    """The bars of [start, end) as a frozen data set with the default splits."""
+def freeze(
+    root: Path,
+    source: BarSource,
+    universe: Universe,
+    *,
+    start: datetime,
+    end: datetime,
+    splits: SplitSettings | None = None,
+) -> Dataset:
+    """The bars of [start, end) as a frozen data set, with the default splits if no others are given."""
     market = MarketTable.from_panel(_panel(source, universe, start=start, end=end))
     return freeze_dataset(
         root,
         market=market,
-        splits=make_splits(len(market), SplitSettings()),
+        splits=make_splits(len(market), splits or SplitSettings()),
         label=source.label,
         source=source.identity(),
         bars_manifest="made for a benchmark",

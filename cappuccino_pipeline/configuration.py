@@ -26,6 +26,7 @@ VARIABLES = {
     "CAPPUCCINO_QUOTE": "quote currency (default: USD; for files, the one all file names agree on)",
     "CAPPUCCINO_TIMEFRAME": "bar length: 1m 5m 15m 30m 1h 4h 1d (default: 1h)",
     "CAPPUCCINO_BUDGET": "how much to train: small or full (default: small)",
+    "CAPPUCCINO_SEARCH": "ranges of the study: budget, complete, conservative, aggressive or best (default: budget)",
     "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
     "CAPPUCCINO_BROKER": "whose paper account the trader uses: simulated or alpaca (default: simulated)",
     "CAPPUCCINO_ALERT_URL": "webhook that alerts are posted to; a secret, never printed (default: none)",
@@ -34,6 +35,7 @@ VARIABLES = {
 DEFAULT_SEED = 7
 DEFAULT_SINCE = datetime(2023, 1, 1, tzinfo=UTC)
 SOURCES = ("simulated", "placebo", "files", "ccxt", "alpaca")
+SEARCHES = ("budget", "complete", "conservative", "aggressive", "best")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -52,6 +54,7 @@ class Configuration(Settings):
     alpaca_secret: SecretStr | None = None
     universe: Universe = Universe()
     budget: Literal["small", "full"] = "small"
+    search: Literal["budget", "complete", "conservative", "aggressive", "best"] = "budget"
     workers: int = Field(1, ge=1)
     seed: int = Field(DEFAULT_SEED, ge=0)
 
@@ -84,6 +87,7 @@ class Configuration(Settings):
             "alert_url": given.get("CAPPUCCINO_ALERT_URL"),
             "universe": _universe(tickers=tickers, quote=quote, timeframe=given.get("CAPPUCCINO_TIMEFRAME", "1h")),
             "budget": _one_of(given, "CAPPUCCINO_BUDGET", ("small", "full"), default="small"),
+            "search": _one_of(given, "CAPPUCCINO_SEARCH", SEARCHES, default="budget"),
             "workers": _whole_number(given, "CAPPUCCINO_WORKERS", default=os.cpu_count() or 1, least=1),
             "seed": _whole_number(given, "CAPPUCCINO_SEED", default=DEFAULT_SEED, least=0),
         }

@@ -14,6 +14,7 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.dagster_home import in_process_tags, open_instance
 from cappuccino_pipeline.jobs import QUIET_CONSOLE, months_tags
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.study_bar import StudyBar
 
 _EXPECTED = {cls.__name__ for cls in (CappuccinoError, *CappuccinoError.__subclasses__())}
 
@@ -41,7 +42,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     say = _Voice()
     configuration = Configuration.read()
-    cappuccino = Cappuccino(configuration, echo=say)
+    cappuccino = Cappuccino(configuration, echo=say, watch=StudyBar())
     asked = f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers"
     say(f"{asked}, state {configuration.state}")
     with open_instance(configuration.dagster_home) as instance:

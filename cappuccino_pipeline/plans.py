@@ -10,10 +10,14 @@ from cappuccino_ml.study import (
     AblationSettings,
     ComparisonSettings,
     EncoderPlan,
+    RewardOptions,
+    RiskOptions,
+    Search,
     SearchSpace,
     SplitSettings,
     StudySettings,
     TransferSettings,
+    preset,
 )
 from cappuccino_ml.trading.decision import GoSettings
 from cappuccino_ml.trading.session import WEEK_BARS
@@ -40,8 +44,40 @@ class Plan(Settings):
     go: GoSettings = GoSettings()
 
 
-def plan_for(budget: str, *, seed: int) -> Plan:
-    """`small` fits the demo's five minutes on two cores; `full` takes the better part of an hour."""
+# Narrow enough for eight trials of 80,000 steps: slower learning, or options the policy must first adapt to, need more.
+SMALL_SPACE = SearchSpace(
+    learning_rate=(5e-4, 1e-3),
+    net_dimension=(256, 320),
+    batch_size=(1024, 2048),
+    gamma=(0.9, 0.97),
+    gae_lambda=(0.9, 0.99),
+    clip=(0.15, 0.3),
+    entropy=(1e-4, 2e-3),
+    weight_decay=(0.5, 5.0),
+    epochs=(3, 5),
+    lookback=(1, 8),
+    reward=RewardOptions(turnover_penalty=(), drawdown_penalty=(), concentration_penalty=()),
+    risk=RiskOptions.none(),
+    ft_d_token=(16, 32),
+    ft_n_blocks=(1, 1),
+    ft_n_heads=(2, 4),
+)
+FULL_SPACE = SMALL_SPACE.model_copy(
+    update={
+        "steps": 200_000,
+        "net_dimension": (256, 1024),
+        "ft_d_token": (16, 32, 64),
+        "ft_n_blocks": (1, 2),
+        "ft_encoding_dim": 512,
+    }
+)
+
+
+def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
+    """`small` fits the demo's five minutes on two cores; `full` takes the better part of an hour.
+
+    `search` chooses the ranges: the budget's own, or a preset of the complete ones, which want a larger budget.
+    """
     if budget == "small":
         return Plan(
             encoder=EncoderPlan(
@@ -49,7 +85,7 @@ def plan_for(budget: str, *, seed: int) -> Plan:
                 pretraining=PretrainingSettings(epochs=8, batch_size=64, learning_rate=1e-2),
                 seed=seed,
             ),
-            study=StudySettings(trials_per_side=4, seed=seed),
+            study=StudySettings(trials_per_side=4, seed=seed, search=search, space=preset(SMALL_SPACE, search)),
             comparison=ComparisonSettings(steps=(20_000, 80_000), seeds=3, seed=seed),
             # Scalar tokens at lookback 1 only: at 3 their pre-training and joint fusion alone would take ten minutes.
             ablation=AblationSettings(
@@ -63,18 +99,7 @@ def plan_for(budget: str, *, seed: int) -> Plan:
             pretraining=PretrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3),
             seed=seed,
         ),
-        study=StudySettings(
-            trials_per_side=12,
-            seed=seed,
-            space=SearchSpace(
-                steps=200_000,
-                net_dimension=(256, 1024),
-                ft_d_token=(16, 32, 64),
-                ft_n_blocks=(1, 2),
-                ft_n_heads=(2, 4),
-                ft_encoding_dim=512,
-            ),
-        ),
+        study=StudySettings(trials_per_side=12, seed=seed, search=search, space=preset(FULL_SPACE, search)),
         comparison=ComparisonSettings(seed=seed),
         ablation=AblationSettings(seed=seed),
         transfer=TransferSettings(seed=seed),

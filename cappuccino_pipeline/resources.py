@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cappuccino_ml.policy import Actor
-    from cappuccino_ml.study import Dataset, StudyResult
+    from cappuccino_ml.study import Dataset, Progress, StudyResult
     from cappuccino_ml.verdict import Finalist
     from cappuccino_pipeline.plans import Plan
 
@@ -66,11 +66,12 @@ class Cappuccino:
         clock: Clock | None = None,
         plan: "Plan | None" = None,
         echo: Callable[[str], None] | None = None,
+        watch: "Callable[[Progress], None] | None" = None,
     ) -> None:
         self.configuration = configuration
         self.clock = clock or SystemClock()
         self.current = Current(configuration.state / "current" / configuration.market)
-        self._plan, self._echo = plan, echo
+        self._plan, self._echo, self._watch = plan, echo, watch
         self._listener: Callable[[str], None] | None = None
 
     def say(self, line: str) -> str:
@@ -78,6 +79,11 @@ class Cappuccino:
         if self._echo is not None:
             self._echo(line)
         return line
+
+    def watch(self, progress: "Progress") -> None:
+        """Show how far the study is to whoever watches."""
+        if self._watch is not None:
+            self._watch(progress)
 
     @property
     def budget(self) -> str:
@@ -89,7 +95,8 @@ class Cappuccino:
         """How much to train: the budget's, unless one was given."""
         from cappuccino_pipeline.plans import plan_for  # noqa: PLC0415 - imports torch and optuna
 
-        return self._plan or plan_for(self.budget, seed=self.configuration.seed)
+        chosen = self.configuration
+        return self._plan or plan_for(self.budget, seed=chosen.seed, search=chosen.search)
 
     @property
     def dataset(self) -> "Dataset":

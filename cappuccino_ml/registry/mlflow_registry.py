@@ -1,4 +1,4 @@
-"""The model registry on MLflow: the only file that imports it. SQLite and artifacts live in one folder."""
+"""The model registry on MLflow, opened here and nowhere else. SQLite and artifacts live in one folder."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -25,6 +25,10 @@ from cappuccino_ml.core import (
 )
 from cappuccino_ml.registry.alias_log import AliasLog, AliasMove
 from cappuccino_ml.registry.card import ModelCard
+from cappuccino_ml.registry.study_runs import record_study
+
+if TYPE_CHECKING:
+    from cappuccino_ml.study import StudyResult  # the study room imports torch and optuna
 
 MANIFEST = "registry_manifest.json"
 CARD = "model_card.json"
@@ -133,6 +137,14 @@ class ModelRegistry:
                 },
             )
             return str(made.version)
+
+    def record_study(self, study: "StudyResult", *, pictures: Mapping[str, Path], tags: Mapping[str, str]) -> str:
+        """Summaries of a finished study and its trials, written once -> the page of its run in the MLflow UI."""
+        client = self._client()
+        with FileLock(self.root / "register.lock"):
+            experiment = _experiment(client, f"{self.model_name}-studies", (self.root / "artifacts").as_uri())
+            run = record_study(client, experiment=experiment, study=study, pictures=pictures, tags=tags)
+        return f"{self._ui_url}/#/experiments/{experiment}/runs/{run}"
 
     def set_alias(self, alias: str, version: str, *, who: str, why: str) -> None:
         """Point `alias` at `version` and write down who did it; nothing happens if it points there already.
@@ -244,19 +256,29 @@ class ModelRegistry:
                 uri = f"sqlite:///{self.root / 'mlflow.db'}"
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 artifacts = (self.root / "artifacts").as_uri()
-                experiment = client.get_experiment_by_name(self.model_name)
-                if experiment is None:
-                    client.create_experiment(self.model_name, artifact_location=artifacts)
-                elif experiment.artifact_location != artifacts:
-                    raise ConfigurationError(
-                        f"{uri} keeps its artifacts in {experiment.artifact_location}, not in {artifacts}; "
-                        "move the folder back to where it was made."
-                    )
+                _experiment(client, self.model_name, artifacts)
                 try:
                     client.get_registered_model(self.model_name)
                 except MlflowException:
                     client.create_registered_model(self.model_name)
         return client
+
+
+def _experiment(client: Any, name: str, artifacts: str) -> str:
+    """The id of the experiment `name`, made if need be.
+
+    Raises:
+        ConfigurationError: it keeps its artifacts elsewhere.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return str(client.create_experiment(name, artifact_location=artifacts))
+    if experiment.artifact_location != artifacts:
+        raise ConfigurationError(
+            f"experiment {name} keeps its artifacts in {experiment.artifact_location}, not in {artifacts}; "
+            "move the folder back to where it was made."
+        )
+    return str(experiment.experiment_id)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -99,9 +99,9 @@ def verdict(findings: Findings) -> Section:
         Text(f"What this holdout could show: {judged.power.sentence}"),
         Text(freshness(findings)),
         Text(
-            f"{whole(reading.trials)} trials of this study completed; {whole(reading.trials_so_far)} over all studies "
-            "that have read a holdout of these bars. Clause a corrects for the first number, the deflated Sharpe for "
-            "the second.",
+            f"{whole(reading.trials)} trials of this study were measured, pruned ones included; "
+            f"{whole(reading.trials_so_far)} over all studies that have read a holdout of these bars. Clause a "
+            "corrects for the completed ones, the deflated Sharpe for the last number.",
             "quiet",
         ),
     ]

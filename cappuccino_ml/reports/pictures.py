@@ -4,10 +4,12 @@ from cappuccino_ml.reports.pictures_of_arms import drivers, sample_efficiency
 from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_correlation, feature_distributions
 from cappuccino_ml.reports.pictures_of_experiments import ablation, regimes, transfer
 from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session, session_trades
+from cappuccino_ml.reports.pictures_of_study import arms_side_by_side, importances, parallel_coordinates
 from cappuccino_ml.reports.pictures_of_training import feature_skill, learning_curves, pretraining, study_history
 
 __all__ = [
     "ablation",
+    "arms_side_by_side",
     "attention",
     "coverage",
     "drivers",
@@ -15,8 +17,10 @@ __all__ = [
     "feature_correlation",
     "feature_distributions",
     "feature_skill",
+    "importances",
     "intervals",
     "learning_curves",
+    "parallel_coordinates",
     "pretraining",
     "regimes",
     "sample_efficiency",

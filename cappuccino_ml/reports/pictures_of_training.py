@@ -88,7 +88,10 @@ def feature_skill(*, skills: Mapping[str, Skill], features: Sequence[str], label
 
 
 def study_history(*, study: StudyResult, label: str, path: Path) -> Path:
-    """Mean net Sharpe over folds by trial, each fold a small dot, the best so far as a line; failed trials crossed."""
+    """Mean net Sharpe over folds by trial, each fold a small dot, the best so far as a line; failed trials crossed.
+
+    A pruned trial is a hollow triangle at the mean of the folds it was measured on.
+    """
     completed = study.completed
     title = f"Study {study.key}: {len(completed)} of {len(study.trials)} trials completed"
     with canvas(path=path, label=label, title=title, height=3.4) as (ax,):
@@ -103,14 +106,18 @@ def study_history(*, study: StudyResult, label: str, path: Path) -> Path:
         if completed:
             best = np.maximum.accumulate([trial.value or 0.0 for trial in completed])
             ax.step([trial.number for trial in completed], best, where="post", color=INK, lw=1, label="best so far")
-        failed = [trial.number for trial in study.trials if trial.value is None]
+        pruned = [trial for trial in study.trials if trial.pruned]
+        if pruned:
+            where, means = [trial.number for trial in pruned], [trial.means[-1] for trial in pruned]
+            ax.scatter(where, means, marker="v", s=30, facecolors="none", color=FAINT, label="pruned")
+        failed = [trial.number for trial in study.trials if trial.value is None and not trial.pruned]
         if failed:
             ax.scatter(failed, np.zeros(len(failed)), marker="x", color=INK, label="failed")
         ax.axhline(0, color=FAINT, lw=0.8)
         ax.set_xlabel("trial")
         ax.set_ylabel("net Sharpe a year, on the folds")
         whole_numbers(ax)
-        ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        ax.legend(ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return path
 
 

@@ -150,7 +150,7 @@ def comparison(findings: Findings) -> Section:
         rows.append(
             [
                 arm,
-                f"{len(trials)} ({len(trials) - len(completed)})",
+                f"{len(trials)} ({_count(trials, 'pruned')}, {_count(trials, 'failed')})",
                 whole(sum(trial.steps for trial in trials)),
                 signed(max(values, default=None)),
                 signed(_mean(values)),
@@ -159,7 +159,7 @@ def comparison(findings: Findings) -> Section:
                 interval(holdout.interval) if holdout else "",
             ]
         )
-    header = ["arm", "trials (failed)", "steps", "best", "mean", "turnover/day", "holdout", "95% interval"]
+    header = ["arm", "trials (pruned, failed)", "steps", "best", "mean", "turnover/day", "holdout", "95% interval"]
     blocks: list[Block] = [
         Table(
             header,
@@ -204,6 +204,10 @@ def _finalist_arm(findings: Findings, side: str) -> str | None:
     if validation.ft_against_mlp is not None:
         return validation.ft_against_mlp.ft_arm
     return validation.candidate_arm
+
+
+def _count(trials: list[TrialResult], state: str) -> int:
+    return sum(trial.state == state for trial in trials)
 
 
 def _mean(values: list[float]) -> float | None:

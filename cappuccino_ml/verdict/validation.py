@@ -104,7 +104,7 @@ def validate(
         # Neither timeframe nor splits: bars that another study has seen are not fresh in any other shape.
         data={"source": dataset.config.source, "tickers": dataset.market.schema.tickers},
         timestamps=dataset.market.timestamps[first:last],
-        trials=len(study.completed),
+        trials=study.tried,
         compute=lambda: read_holdout(
             dataset=dataset,
             finalists=finalists,

@@ -1,6 +1,7 @@
 """The study stage: the Optuna A/B study, and the finalists refitted on all development rows."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,6 +12,7 @@ from cappuccino_pipeline.resources import Cappuccino
 
 if TYPE_CHECKING:
     from cappuccino_ml.policy import Iteration
+    from cappuccino_ml.study import Importance, Narrowing, Progress, StudyResult
 
 
 @dg.asset(
@@ -26,25 +28,41 @@ def optuna_study(
 ) -> dg.MaterializeResult[None]:
     """PPO with an FT-Transformer against PPO with an MLP: as many trials each, on the same purged folds and steps."""
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.study import encoder_jobs, finalist_job, fit, read_learning_curve, run_jobs, run_study  # noqa: PLC0415
+    from cappuccino_ml.study import (  # noqa: PLC0415
+        encoder_jobs,
+        finalist_job,
+        fit,
+        importances,
+        read_learning_curve,
+        resolve,
+        run_jobs,
+        run_study,
+    )
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
     encoders = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
-    sides = cappuccino.plan.study.trials_per_side
-    folds = len(dataset.splits.folds)
+    root = configuration.studies_root
+    settings = resolve(cappuccino.plan.study, dataset, studies=root, datasets=configuration.datasets_root)
+    sides, folds = settings.trials_per_side, len(dataset.splits.folds)
     context.log.info(cappuccino.say(f"study: {sides} FT and {sides} mlp trials on {folds} folds each"))
+
+    def watch(progress: "Progress") -> None:
+        context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=_progress(progress)))
+        context.log.info(progress.sentence)
+        cappuccino.watch(progress)
+
     study = run_study(
         dataset,
-        cappuccino.plan.study,
+        settings,
         encoders=encoders,
-        root=configuration.studies_root,
+        root=root,
         workers=configuration.workers,
         say=lambda line: context.log.info(cappuccino.say(line)),
+        watch=watch,
     )
-    folder = configuration.studies_root / study.key
+    folder = root / study.key
     finalists = {
-        side: finalist_job(dataset, study, study.best(side), encoders=encoders, root=configuration.studies_root)
-        for side in ("ft", "mlp")
+        side: finalist_job(dataset, study, study.best(side), encoders=encoders, root=root) for side in ("ft", "mlp")
     }
     for job, _ in run_jobs(fit, finalists.values(), workers=configuration.workers):
         context.log.info(cappuccino.say(f"finalist {job.training.agent.arm} refitted on all development rows"))
@@ -53,32 +71,74 @@ def optuna_study(
     curves: dict[str, list[list[Iteration]]] = {}
     for trial in study.completed:
         curves.setdefault(trial.arm, []).extend(read_learning_curve(folder / "trials" / key) for key in trial.fold_jobs)
-    header = ["trial", "arm", "state", "net Sharpe", "folds", "turnover/day", "environment steps"]
-    rows = [
-        [
-            trial.number,
-            trial.arm,
-            trial.state,
-            "" if trial.value is None else f"{trial.value:+.2f}",
-            ", ".join(f"{sharpe:+.2f}" for sharpe in trial.fold_sharpes),
-            f"{trial.turnover_per_day:.2f}",
-            f"{trial.steps:,}",
-        ]
-        for trial in study.trials
-    ]
+    found = importances(folder, seed=settings.seed)
+    about: dict[str, Any] = {"study": study, "label": label}
+    drawn: dict[str, Path] = {
+        "history": pictures.study_history(**about, path=reports / "study_history.png"),
+        "arms": pictures.arms_side_by_side(**about, path=reports / "study_arms.png"),
+        "importances": pictures.importances(
+            found=found, trials=len(study.completed), label=label, path=reports / "study_importances.png"
+        ),
+        "parallel_coordinates": pictures.parallel_coordinates(
+            **about, found=found, path=reports / "study_parallel.png"
+        ),
+        "learning_curves": pictures.learning_curves(curves=curves, label=label, path=reports / "learning_curves.png"),
+    }
+    tags = {"dagster_run_id": context.run.run_id, "asset": "optuna_study", "source": label}
+    page = cappuccino.registry.record_study(study, pictures=drawn, tags=tags)
     return dg.MaterializeResult(
         metadata={
             "source": label,
             "study_key": study.key,
-            "completed": len(study.completed),
-            "failed": len(study.trials) - len(study.completed),
+            **{state: study.count(state) for state in ("complete", "pruned", "failed")},
             "best_ft_sharpe": round(study.best("ft").value or 0.0, 2),
             "best_mlp_sharpe": round(study.best("mlp").value or 0.0, 2),
-            "trials": markdown_table(header, rows),
-            "history": picture(pictures.study_history(study=study, label=label, path=reports / "study_history.png")),
-            "learning_curves": picture(
-                pictures.learning_curves(curves=curves, label=label, path=reports / "learning_curves.png")
-            ),
+            "trials": _trials(study),
+            "importance": _importances(found),
+            "search": settings.search,
+            "ranges": dg.MetadataValue.json(settings.space.model_dump(mode="json")),
+            "ranges_from": _narrowing(settings.narrowing),
+            **{name: picture(path) for name, path in drawn.items()},
+            "mlflow_run": dg.MetadataValue.url(page),
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )
+
+
+def _progress(progress: "Progress") -> dict[str, Any]:
+    best = {f"best_{arm}_sharpe": round(trial.value, 2) for arm, trial in progress.best.items()}
+    counts = progress.model_dump(include={"total", "completed", "pruned", "failed", "workers"})
+    pace = {"trials_per_minute": progress.per_minute, "seconds_left": progress.seconds_left}
+    return {"study_key": progress.study, **counts, **{k: round(v, 2) for k, v in pace.items() if v is not None}, **best}
+
+
+def _trials(study: "StudyResult") -> dg.MarkdownMetadataValue:
+    header = ["trial", "key", "arm", "state", "net Sharpe", "folds", "turnover/day", "environment steps", "why"]
+    return markdown_table(
+        header,
+        [
+            [
+                trial.number,
+                trial.key,
+                trial.arm,
+                trial.state,
+                "" if trial.value is None else f"{trial.value:+.2f}",
+                ", ".join(f"{sharpe:+.2f}" for sharpe in trial.fold_sharpes),
+                f"{trial.turnover_per_day:.2f}",
+                f"{trial.steps:,}",
+                trial.error or (f"below the median {trial.pruned.median:+.2f}" if trial.pruned else ""),
+            ]
+            for trial in study.trials
+        ],
+    )
+
+
+def _importances(found: "tuple[Importance, ...]") -> dg.MarkdownMetadataValue:
+    header = ["parameter", "importance", "95% of chance", "trials"]
+    return markdown_table(header, [[one.name, f"{one.value:.0%}", f"{one.chance:.0%}", one.trials] for one in found])
+
+
+def _narrowing(found: "Narrowing | None") -> dg.MarkdownMetadataValue:
+    header = ["study", "trial", "key", "arm", "net Sharpe"]
+    rows = [[one.study, one.trial, one.key, one.arm, f"{one.value:+.2f}"] for one in (found.winners if found else ())]
+    return markdown_table(header, rows)

@@ -10,7 +10,7 @@ import pytest
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.encoder import EncoderSettings, PretrainingSettings
 from cappuccino_ml.environment import Layout
-from cappuccino_ml.study import EncoderPlan, SearchSpace, SplitSettings, StudySettings
+from cappuccino_ml.study import EncoderPlan, RiskOptions, SearchSpace, SplitSettings, StudySettings
 from cappuccino_ml.trading import read_deployment
 from cappuccino_ml.trading.paper import PaperReport, read_paper
 from cappuccino_ml.verdict import GateSettings, load_report
@@ -45,6 +45,7 @@ TOY = Plan(
             net_dimension=(16, 16),
             batch_size=(64,),
             lookback=(1, 2),
+            risk=RiskOptions.none(),
             ft_d_token=(8,),
             ft_n_heads=(2,),
             ft_encoding_dim=16,

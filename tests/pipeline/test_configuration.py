@@ -33,6 +33,7 @@ def test_every_value_is_read(tmp_path: Path):
         CAPPUCCINO_QUOTE="eur",
         CAPPUCCINO_TIMEFRAME="4h",
         CAPPUCCINO_BUDGET="full",
+        CAPPUCCINO_SEARCH="aggressive",
         CAPPUCCINO_WORKERS="3",
         CAPPUCCINO_SEED="11",
     )
@@ -40,6 +41,7 @@ def test_every_value_is_read(tmp_path: Path):
     assert configuration.universe.symbols == ("BTC-EUR", "AVAX-EUR")
     assert configuration.universe.timeframe == "4h"
     assert (configuration.budget, configuration.workers, configuration.seed) == ("full", 3, 11)
+    assert configuration.search == "aggressive"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,7 @@ def test_every_value_is_read(tmp_path: Path):
     [
         ({"CAPPUCCINO_SOURCE": "kraken"}, ["CAPPUCCINO_SOURCE", "kraken", "simulated, placebo, files"]),
         ({"CAPPUCCINO_BUDGET": "huge"}, ["CAPPUCCINO_BUDGET", "small, full"]),
+        ({"CAPPUCCINO_SEARCH": "wide"}, ["CAPPUCCINO_SEARCH", "wide", "budget, complete"]),
         ({"CAPPUCCINO_WORKERS": "0"}, ["CAPPUCCINO_WORKERS", "at least 1"]),
         ({"CAPPUCCINO_WORKERS": "two"}, ["CAPPUCCINO_WORKERS", "'two'"]),
         ({"CAPPUCCINO_SEED": "-1"}, ["CAPPUCCINO_SEED", "at least 0"]),

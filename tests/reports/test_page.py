@@ -155,7 +155,7 @@ def test_the_numbers_on_both_pages_are_those_of_the_results(make_findings: MakeF
 
 def test_the_arms_table_counts_trials_failures_and_steps(make_findings: MakeFindings):
     line = next(line for line in page.terminal(make_findings()).splitlines() if line.startswith(" mlp "))
-    assert line.split()[:6] == ["mlp", "4", "(1)", "802,816", "+1.10", "+0.66"]
+    assert line.split()[:7] == ["mlp", "4", "(0,", "1)", "802,816", "+1.10", "+0.66"]
 
 
 def test_the_page_embeds_its_pictures_and_reaches_for_nothing_outside(

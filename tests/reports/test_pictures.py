@@ -15,6 +15,7 @@ from PIL import Image
 from cappuccino_ml.features import FEATURES
 from cappuccino_ml.reports import pictures, style
 from cappuccino_ml.reports.findings import PICTURES
+from cappuccino_ml.study import Importance
 from cappuccino_ml.verdict import Point, SampleEfficiency
 
 from .attributions import make_attribution
@@ -135,6 +136,32 @@ def test_a_study_without_any_success_can_still_be_drawn(study: Any, tmp_path: Pa
         study=study.model_copy(update={"trials": failed}), label="simulated", path=tmp_path / "s.png"
     )
     assert path.is_file()
+
+
+FOUND = tuple(
+    Importance(name=name, value=value, chance=0.2, trials=7)
+    for name, value in (("learning_rate", 0.5), ("gamma", 0.3), ("benchmark", 0.1))
+)
+
+
+@pytest.mark.parametrize("name", ["arms_side_by_side", "importances", "parallel_coordinates"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_pictures_of_a_study_are_drawn_with_or_without_completed_trials(
+    name: str, empty: bool, study: Any, texts: list[str], tmp_path: Path
+):
+    if empty:
+        failed = tuple(trial.model_copy(update={"value": None, "fold_sharpes": ()}) for trial in study.trials)
+        study = study.model_copy(update={"trials": failed})
+    found = () if empty else FOUND
+    given: dict[str, dict[str, Any]] = {
+        "arms_side_by_side": {"study": study},
+        "importances": {"found": found, "trials": len(study.completed)},
+        "parallel_coordinates": {"study": study, "found": found},
+    }
+    getattr(pictures, name)(**given[name], label="simulated", path=tmp_path / "s.png")
+    assert "source of the bars: simulated" in texts
+    if name == "importances" and empty:
+        assert "too few completed trials to tell" in texts
 
 
 @pytest.mark.parametrize("seeds", [1, 5])

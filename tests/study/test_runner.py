@@ -11,16 +11,19 @@ from cappuccino_ml.policy import Actor
 from cappuccino_ml.study import (
     FitJob,
     FitResult,
+    Progress,
     StudyResult,
     StudySettings,
     finalist_job,
     fit,
     load_study,
+    read_progress,
     read_returns,
     run_study,
     study_key,
 )
 from cappuccino_ml.study import runner as module
+from cappuccino_ml.study.journal import Journal
 
 from .conftest import SPACE, STUDY, Lab
 
@@ -48,6 +51,11 @@ def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stu
 
 def stored(root: Path, result: StudyResult) -> bytes:
     return (root / result.key / "study.json").read_bytes()
+
+
+def journal(root: Path, result: StudyResult) -> optuna.Study:
+    backend = optuna.storages.journal.JournalFileBackend(str(root / result.key / "journal.log"))
+    return optuna.load_study(study_name=result.key, storage=optuna.storages.JournalStorage(backend))
 
 
 def after(count: int) -> Callable[[str], None]:
@@ -163,23 +171,23 @@ def test_a_study_killed_while_asking_asks_the_same_again(
     assert stored(tmp_path / "cut", calm) == stored(tmp_path / "calm", calm)
 
 
-@pytest.mark.parametrize("tell", [0, 1, 3])
-def test_a_study_killed_while_telling_goes_on_to_the_same_bytes(
-    tell: int, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("entry", [0, 1, 3])
+def test_a_study_killed_while_recording_a_generation_goes_on_to_the_same_bytes(
+    entry: int, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "fit", fake)
     calm = run(lab, tmp_path / "calm")
     with monkeypatch.context() as patch:
-        told, count = optuna.Study.tell, 0
+        record, count = Journal.record, 0
 
-        def cut(self: optuna.Study, *args: object, **named: object) -> object:
+        def cut(self: Journal, *args: object) -> None:
             nonlocal count
-            if count == tell:
+            if count == entry:
                 raise PowerCutError
             count += 1
-            return told(self, *args, **named)  # type: ignore[arg-type]
+            record(self, *args)  # type: ignore[arg-type]
 
-        patch.setattr(optuna.Study, "tell", cut)
+        patch.setattr(Journal, "record", cut)
         with pytest.raises(PowerCutError):
             run(lab, tmp_path / "cut")
     assert run(lab, tmp_path / "cut") == calm
@@ -191,8 +199,7 @@ def test_no_trial_stays_running_in_the_journal(lab: Lab, tmp_path: Path, monkeyp
     with pytest.raises(PowerCutError):
         run(lab, tmp_path, say=after(3))
     result = run(lab, tmp_path)
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / result.key / "journal.log"))
-    study = optuna.load_study(study_name=result.key, storage=optuna.storages.JournalStorage(backend))
+    study = journal(tmp_path, result)
     assert [trial.value for trial in study.trials] == [trial.value for trial in result.trials]
     assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.COMPLETE}
 
@@ -225,57 +232,55 @@ def fake(job: FitJob) -> FitResult:
     )
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_defect_09_a_trial_with_a_diverged_fold_is_failed_and_never_averaged_or_best(
-    number: int, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "fit", diverging(number))
-    lines: list[str] = []
-    result = run(lab, tmp_path, say=lines.append)
-    trial = result.trials[number]
-    assert (trial.state, trial.value, trial.error) == ("failed", None, "PPO's loss is nan; lower it.")
-    assert len(trial.fold_sharpes) == 1
-    assert trial not in result.completed
-    assert len(result.completed) == 3
-    assert trial != result.best()
-    assert result.best("mlp").number == (2 if number == 0 else result.best("mlp").number)
-    assert [trial.number for trial in result.trials] == [0, 1, 2, 3]
-    assert sum("failed: PPO's loss is nan" in line for line in lines) == 1
+def test_two_processes_never_work_on_one_study(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fit", fake)
+
+    def again(_line: str) -> None:
+        with pytest.raises(LakeError, match="another process is at work on"):
+            run(lab, tmp_path)
+
+    result = run(lab, tmp_path, say=again)
     assert load_study(tmp_path / result.key) == result
 
 
-def test_a_side_whose_every_trial_failed_has_no_best_and_says_why(
+def test_a_torn_last_entry_of_the_journal_is_written_anew(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(job: FitJob) -> FitResult:
-        if job.training.agent.arm == "mlp":
-            raise CappuccinoError("PPO's loss is nan; lower it.")
-        return fake(job)
-
-    monkeypatch.setattr(module, "fit", broken)
-    result = run(lab, tmp_path)
-    assert result.best().arm != "mlp"
-    with pytest.raises(CappuccinoError, match=r"no mlp trial of study .* completed: PPO's loss is nan"):
-        result.best("mlp")
+    monkeypatch.setattr(module, "fit", fake)
+    calm = run(lab, tmp_path / "calm")
+    with pytest.raises(PowerCutError):
+        run(lab, tmp_path / "cut", say=after(3))
+    path = tmp_path / "cut" / calm.key / "journal.log"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert run(lab, tmp_path / "cut") == calm
+    assert len(journal(tmp_path / "cut", calm).trials) == 4
 
 
-def test_a_study_with_a_learning_rate_that_diverges_ends_with_failed_trials(lab: Lab, tmp_path: Path) -> None:
-    # Without a bound on the gradient's norm every step has about the size of the learning rate.
-    wild = SPACE.model_copy(update={"learning_rate": (1e30, 1e35), "steps": 1024})
-    result = run(lab, tmp_path, settings=StudySettings(trials_per_side=1, space=wild))
-    assert {trial.state for trial in result.trials} == {"failed"}
-    assert all(trial.error and "lower" in trial.error and "\n" not in trial.error for trial in result.trials)
-
-
-def test_a_bug_is_raised_and_not_recorded_as_a_failed_trial(
+def test_progress_is_told_after_every_trial_and_left_in_a_file(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(job: FitJob) -> FitResult:
-        raise IndexError("off by one")
-
-    monkeypatch.setattr(module, "fit", broken)
-    with pytest.raises(IndexError):
-        run(lab, tmp_path)
+    monkeypatch.setattr(module, "fit", diverging(1))
+    ticks, told = iter(range(0, 600, 30)), list[Progress]()
+    result = run_study(
+        lab.dataset,
+        STUDY,
+        encoders=lab.encoders,
+        root=tmp_path,
+        workers=1,
+        say=quiet,
+        watch=told.append,
+        now=lambda: float(next(ticks)),
+    )
+    assert [(one.done, one.failed, one.per_minute, one.seconds_left) for one in told] == [
+        (1, 0, 2.0, 90.0),
+        (2, 1, 2.0, 60.0),
+        (3, 1, 2.0, 30.0),
+        (4, 1, 2.0, 0.0),
+    ]
+    best = max(result.trials[0], result.trials[2], key=lambda trial: trial.value or 0.0)
+    assert told[-1].best["mlp"].number == best.number
+    assert read_progress(tmp_path / result.key) == told[-1]
+    assert told[1].sentence.startswith("2/4 trials, 0 pruned, 1 failed, 2.0 a minute, about 1 min left; best mlp")
 
 
 def test_a_tie_goes_to_the_earlier_trial(undisturbed: tuple[StudyResult, bytes]) -> None:
