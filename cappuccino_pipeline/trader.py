@@ -70,8 +70,9 @@ def service_of(cappuccino: Cappuccino, ledger: Ledger) -> Service:
         universe,
         history=lambda since: _history(cappuccino, since),
         since=cappuccino.coverage[0],
+        give_up=lambda: service.stopping,
     )
-    return Service(
+    service = Service(
         follower=DeploymentFollower(
             record=configuration.deployment_record,
             last_good=configuration.account_root / "last_good.json",
@@ -89,6 +90,7 @@ def service_of(cappuccino: Cappuccino, ledger: Ledger) -> Service:
         kill_file=configuration.kill_file,
         names=(configuration.market, configuration.broker),
     )
+    return service
 
 
 def start(configuration: Configuration) -> str:

@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -119,13 +120,22 @@ class WebhookAlerts:
 
     def close(self) -> None:
         """Wait for what is on its way, at most six time-outs long."""
-        if self._thread is not None:
-            try:
-                self._waiting.put(None, timeout=3 * self._timeout_s)
-            except queue.Full:
-                return
-            self._thread.join(3 * self._timeout_s)
-            self._thread = None
+        if self._thread is None:
+            return
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=3 * self._timeout_s)
+        self._thread.join(3 * self._timeout_s)
+        if self._thread.is_alive():
+            self._drop_waiting()
+            self._waiting.put(None)
+        self._thread = None
+
+    def _drop_waiting(self) -> None:
+        dropped = 0
+        with suppress(queue.Empty):
+            while True:
+                dropped += self._waiting.get_nowait() is not None
+        _LOG.error("the webhook is too slow: %d alerts were not sent", dropped)
 
     def _work(self) -> None:
         while (alert := self._waiting.get()) is not None:

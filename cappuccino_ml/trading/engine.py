@@ -1,8 +1,7 @@
 """The trader: one closed bar in, orders out, every step in the ledger before it happens."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,14 +18,14 @@ from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError, array_sha256
 from cappuccino_ml.environment import Book, Positions, decide, per_ticker, shrink_buys
 from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema
-from cappuccino_ml.trading.broker import AccessRefusedError, Broker, BrokerBusyError, BrokerSilentError, Quote
+from cappuccino_ml.trading.broker import Broker, Quote
 from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
 from cappuccino_ml.trading.journal import Journal, Mode
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.limits import Limits
 from cappuccino_ml.trading.model import ModelFailedError, TradingModel
 from cappuccino_ml.trading.orders import Order, Side, client_order_id
-from cappuccino_ml.trading.reconciliation import reconcile
+from cappuccino_ml.trading.reconciliation import broker_errors, reconcile
 from cappuccino_ml.trading.sizing import lots, no_entries, on_grid
 from cappuccino_ml.trading.stream import FeatureStream
 from cappuccino_ml.trading.submission import Submission
@@ -100,7 +99,7 @@ class Trader:
         )
         self._adopt(actor, model_version)
         self._journal.require_not_stopped()
-        with self._broker_errors(at_start=True):
+        with broker_errors(self._journal, at_start=True):
             self._recover()
 
     @property
@@ -134,7 +133,7 @@ class Trader:
         """
         self._submission.begin()
         self.ask_to_stop()
-        with self._broker_errors():
+        with broker_errors(self._journal):
             self._recover()
         self._journal.record("stopped", {})
 
@@ -162,7 +161,7 @@ class Trader:
             self._journal.record("stale", {"bar_close": bar_close.isoformat()})
             return Tick("stale", bar_close)
         self._submission.gate(bar_close)
-        with self._broker_errors():
+        with broker_errors(self._journal):
             self._recover()
             return self._trade(panel, bar_close)
 
@@ -327,17 +326,6 @@ class Trader:
             limits=self._limits,
             increments={symbol: Decimal(repr(size)) for symbol, size in self._increments().items()},
         )
-
-    @contextmanager
-    def _broker_errors(self, *, at_start: bool = False) -> Iterator[None]:
-        """An answer that did not come is a reason not to trade; refused keys are one for a person to look."""
-        try:
-            yield
-        except AccessRefusedError as error:
-            reason = str(error).rstrip(".")
-            raise self._journal.refused(None, f"{reason}.") if at_start else self._journal.halted(reason) from None
-        except (BrokerSilentError, BrokerBusyError) as error:
-            raise self._journal.refused(None, str(error)) from None
 
     def _fresh_until(self, universe: Universe, bar_close: datetime) -> datetime:
         return bar_close + self._limits.max_age_bars * universe.bar

@@ -1,10 +1,11 @@
 """Before every decision: each order has its end, the account is ours and its book equals ours, or nothing is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 
 from cappuccino_ml.core import Clock
-from cappuccino_ml.trading.broker import Account, Broker
+from cappuccino_ml.trading.broker import AccessRefusedError, Account, Broker, BrokerBusyError, BrokerSilentError
 from cappuccino_ml.trading.journal import Journal
 from cappuccino_ml.trading.limits import Limits
 from cappuccino_ml.trading.state import TradingState
@@ -73,6 +74,22 @@ def reconcile(
         if ours != theirs:
             why = "rounding" if abs(ours - theirs) <= increments.get(symbol, Decimal(0)) else "fee taken in coin"
             journal.record("aligned", {"symbol": symbol, "ours": str(ours), "theirs": str(theirs), "why": why})
+
+
+@contextmanager
+def broker_errors(journal: Journal, *, at_start: bool = False) -> Iterator[None]:
+    """An answer that did not come is a reason not to trade; refused keys are one for a person to look.
+
+    Raises:
+        TradingError: instead of the broker's error, and written down; refused keys halt, but not at the start.
+    """
+    try:
+        yield
+    except AccessRefusedError as error:
+        reason = str(error).rstrip(".")
+        raise journal.refused(None, f"{reason}.") if at_start else journal.halted(reason) from None
+    except (BrokerSilentError, BrokerBusyError) as error:
+        raise journal.refused(None, str(error)) from None
 
 
 def _held(broker: Broker) -> dict[str, Decimal]:

@@ -97,6 +97,11 @@ class Service:
         market, broker = names
         self.health = Health(pid=os.getpid(), market=market, broker=broker, started=now, heartbeat=now)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopping
+
     def ask_to_stop(self) -> None:
         """Send nothing more and let `run` return soon; safe to call from a signal handler."""
         self._stopping = True
@@ -180,6 +185,8 @@ class Service:
                     if newest >= expected and not panel.is_filled[closed - 1].any():
                         return
             except (SourceError, DataError) as error:
+                if self._stopping:
+                    return
                 self._failed(f"no new bars: {error}")
                 self._beat(feed_is_stale=True)
             if self._clock.now() >= give_up:

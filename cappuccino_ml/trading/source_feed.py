@@ -24,7 +24,13 @@ class SourceFeed:
     """
 
     def __init__(
-        self, source: BarSource, universe: Universe, *, history: History, since: datetime | None = None
+        self,
+        source: BarSource,
+        universe: Universe,
+        *,
+        history: History,
+        since: datetime | None = None,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> None:
         """Ask nothing yet.
 
@@ -33,8 +39,10 @@ class SourceFeed:
             universe: the symbols, in order.
             history: stored bars in long form that open at or after the given time; may be empty.
             since: the source has no bars that open before it.
+            give_up: looked at before each question; whoever stops must not wait for a slow source seven times over.
         """
         self._source, self._universe, self._history, self._since = source, universe, history, since
+        self._give_up = give_up
         self._known: dict[str, pd.DataFrame] = {}
 
     def panel(self, now: datetime) -> BarPanel:
@@ -52,6 +60,8 @@ class SourceFeed:
             stored = self._history(begin)
             self._known = {symbol: stored[stored["symbol"] == symbol] for symbol in self._universe.symbols}
         for symbol in self._universe.symbols:
+            if self._give_up():
+                raise SourceError("the newest bars are not asked for: the trader was asked to stop.")
             known = self._known[symbol]
             first = max(begin, known["timestamp"].max() - (OVERLAP_BARS - 1) * bar) if len(known) else begin
             fresh = fetch_bars(self._source, symbol, self._universe, first, closed).assign(symbol=symbol)

@@ -92,6 +92,7 @@ def test_p9_p11_a_webhook_that_is_down_or_hangs_holds_nobody_up_and_its_address_
     for _ in range(250):  # more than may wait
         alerts.send(ALERT)
     alerts.close()
+    assert any("alerts were not sent" in record.getMessage() for record in caplog.records)
     said = [record.getMessage() for record in caplog.records if record.name == "cappuccino.alerts"]
     assert any("did not take an alert: ConnectionError" in line for line in said)
     assert any("too slow" in line for line in said)

@@ -16,7 +16,7 @@ from cappuccino_pipeline import trader
 from cappuccino_pipeline.assets.trader import trader_is_healthy
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.resources import Cappuccino
-from cappuccino_pipeline.sensors import watch_trader
+from cappuccino_pipeline.sensors import request_deployment, watch_trader
 from tests.trading.agents import store_agent
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -191,3 +191,11 @@ def test_the_environment_of_a_trader_apart_reads_back_as_the_same_configuration(
 def test_a_broker_that_cannot_be_is_refused(tmp_path: Path, variables: dict[str, str], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         Configuration.read({"CAPPUCCINO_STATE": str(tmp_path), **variables})
+
+
+def test_fault_07_p1_the_same_sensor_tick_twice_asks_for_one_run() -> None:
+    aliases = {"challenger": "2"}
+    first, again = (request_deployment(cursor=None, aliases=aliases) for _ in range(2))  # the cursor was lost
+    assert [request.run_key for request in first.run_requests or []] == ["aliases-1-challenger-v2"]
+    assert [request.run_key for request in again.run_requests or []] == ["aliases-1-challenger-v2"]
+    assert not request_deployment(cursor=first.cursor, aliases=aliases).run_requests
