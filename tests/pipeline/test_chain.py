@@ -19,6 +19,7 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.plans import Plan
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.sensors import follow_aliases
+from cappuccino_pipeline.status import standing
 
 ASSETS = {
     "ohlcv_bars",
@@ -213,6 +214,15 @@ def test_nightly_retraining_refits_the_incumbent_and_promotes_nothing(chain: Cha
     assert cappuccino.registry.facts("2")["outcome"] == "not judged"
     assert cappuccino.aliases() == {"champion": "1"}
     cappuccino.registry.remove_alias("champion", who="a person", why="test")
+
+
+def test_the_status_page_reads_what_every_stage_wrote(chain: Chain) -> None:
+    known = {one.name: one.words for one in standing(chain.cappuccino)}
+    assert [words for words in known.values() if "PROBLEM" in words] == []
+    assert "trials complete" in known["last study"]
+    assert "masked R2" in known["encoder"]
+    assert known["verdict"].split()[0] in ("INCONCLUSIVE", "REJECT")
+    assert "of version 1," in known["paper session"]
 
 
 def test_no_pickle_is_left_behind(chain: Chain) -> None:
