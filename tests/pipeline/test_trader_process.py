@@ -32,7 +32,6 @@ from cappuccino_pipeline.assets.trading import paper_trader_deployment
 from cappuccino_pipeline.configuration import REPOSITORY, Configuration
 from cappuccino_pipeline.dagster_home import open_instance
 from cappuccino_pipeline.resources import Cappuccino
-from tests.trading.agents import store_agent
 
 from .test_trader import deploy
 from .trader_child import CLOSE, now_at
@@ -106,12 +105,10 @@ def test_p9_p12_fault_30_sigterm_in_the_middle_of_an_order_and_no_canary_anywher
         alert_url=SecretStr(f"http://127.0.0.1:9/{HOOK}"),
     )
     cappuccino = Cappuccino(configuration)
-    store_agent(tmp_path / "agent", "mlp", universe=configuration.universe)
-    version = cappuccino.registry.register(tmp_path / "agent", card=card())
+    deploy(configuration)
+    version = cappuccino.registry.register(configuration.models_root / "1", card=card())
     cappuccino.registry.set_alias("challenger", version, who="a person", why="test")
     resources = {"cappuccino": cappuccino}
-    with open_instance(configuration.dagster_home) as instance:
-        assert dg.materialize([paper_trader_deployment], resources=resources, instance=instance).success
     account.play_posts(fault)
     environment = trader.environment_of(configuration) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     with (tmp_path / "output").open("w") as output:
