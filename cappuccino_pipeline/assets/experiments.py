@@ -1,6 +1,6 @@
 """The experiments: ablation, transfer and market regimes. They inform people, decide nothing, and read no holdout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -77,7 +77,7 @@ def ablation_study(
                     for score in scores
                 ],
             ),
-            "differences": _differences(scores),
+            "differences": _differences({"": scores}),
             "what_it_shows": _SHOWS,
             "picture": picture(pictures.ablation(scores=scores, label=found.label, path=reports / "ablation.png")),
             "result": dg.MetadataValue.path(str(reports / "ablation_study.json")),
@@ -159,7 +159,7 @@ def transfer_study(
         metadata["policies"] = markdown_table(
             ["ground", *_HEADER], [[name, *_cells(score)] for name, found in scores.items() for score in found]
         )
-        metadata["differences"] = _differences([score for found in scores.values() for score in found])
+        metadata["differences"] = _differences(scores)
         drawn = pictures.transfer(
             scores=scores,
             skills={result.name: result.skill for result in results},
@@ -270,8 +270,14 @@ def _cells(score: "VariantScore") -> list[object]:
     ]
 
 
-def _differences(scores: "Sequence[VariantScore]") -> dg.MarkdownMetadataValue:
-    lines = [f"- {one.sentence}" for score in scores for one in score.against.values()]
+def _differences(scores: "Mapping[str, Sequence[VariantScore]]") -> dg.MarkdownMetadataValue:
+    """A sentence per difference, by ground where there are several."""
+    lines = [
+        f"- {ground}{': ' if ground else ''}{one.sentence}"
+        for ground, found in scores.items()
+        for score in found
+        for one in score.against.values()
+    ]
     return dg.MetadataValue.md("\n".join(lines))
 
 
