@@ -210,10 +210,13 @@ class VectorEnv:
         return per_group.t().unsqueeze(-1).expand(tickers, groups, environments).reshape(tickers, -1).t()
 
     def _restart(self, groups: Tensor) -> None:
-        span = self.last - self.first - self.layout.episode_bars + 1
-        starts = self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
-        self.t = torch.where(groups, starts, self.t)
+        self.t = torch.where(groups, self._start_rows(), self.t)
         self._fresh(groups.repeat_interleave(self.layout.environments))
+
+    def _start_rows(self) -> Tensor:
+        """First rows [G] of new episodes."""
+        span = self.last - self.first - self.layout.episode_bars + 1
+        return self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
 
     def _fresh(self, books: Tensor) -> None:
         """New accounts at the books' current rows: every second one in cash, the others with random weights.

@@ -9,6 +9,12 @@ from cappuccino_ml.study.comparison import (
     run_comparison,
     side_by_side,
 )
+from cappuccino_ml.study.cross_validation import (
+    CrossPaths,
+    CrossValidation,
+    CrossValidationSettings,
+    cross_validate,
+)
 from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
 from cappuccino_ml.study.encoders import (
     DEPLOYMENT,
@@ -40,6 +46,9 @@ __all__ = [
     "CombinatorialSplit",
     "Comparison",
     "ComparisonSettings",
+    "CrossPaths",
+    "CrossValidation",
+    "CrossValidationSettings",
     "Dataset",
     "DatasetConfig",
     "EncoderJob",
@@ -59,6 +68,7 @@ __all__ = [
     "assemble_paths",
     "combinatorial_splits",
     "comparison_jobs",
+    "cross_validate",
     "encoder_jobs",
     "finalist_job",
     "fit",

@@ -3,6 +3,12 @@
 from cappuccino_ml.verdict.baselines import run_baselines
 from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.contest import Finalist
+from cappuccino_ml.verdict.cross_validation import (
+    CrossValidatedFinalist,
+    CrossValidationReport,
+    cross_validation_report,
+    resampled_means,
+)
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
@@ -20,6 +26,8 @@ from cappuccino_ml.verdict.validation import (
 
 __all__ = [
     "Clause",
+    "CrossValidatedFinalist",
+    "CrossValidationReport",
     "Difference",
     "Finalist",
     "Finding",
@@ -37,6 +45,7 @@ __all__ = [
     "ValidationReport",
     "Verdict",
     "choose_incumbent",
+    "cross_validation_report",
     "cscv",
     "expected_best_sharpe",
     "holdout_power",
@@ -44,6 +53,7 @@ __all__ = [
     "load_report",
     "overfitting",
     "paired_sharpe_test",
+    "resampled_means",
     "run_baselines",
     "sample_efficiency",
     "sharpe_interval",
