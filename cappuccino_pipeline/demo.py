@@ -6,7 +6,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 
@@ -140,6 +139,7 @@ def _plain(value: object) -> str:
 
 def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     from cappuccino_ml.encoder import load_encoder  # noqa: PLC0415
+    from cappuccino_ml.reports.findings import PICTURES  # noqa: PLC0415
     from cappuccino_ml.reports.page import Findings, html, terminal  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
     from cappuccino_ml.trading import read_session  # noqa: PLC0415
@@ -150,7 +150,8 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
     session = read_session(current.folder("paper_trading_report"))
     page = configuration.reports_root / "page.html"
-    pictures = {path.stem: path for path in sorted(Path(configuration.reports_root).glob("*.png"))}
+    paths = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
+    pictures = {name: path for name, path in paths.items() if path.is_file()}
     findings = Findings(
         market=configuration.market,
         budget=configuration.budget,

@@ -2,7 +2,14 @@
 
 from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import BALANCED, SMALL, PretrainingSettings
-from cappuccino_ml.study import ComparisonSettings, EncoderPlan, SearchSpace, SplitSettings, StudySettings
+from cappuccino_ml.study import (
+    ComparisonSettings,
+    CrossValidationSettings,
+    EncoderPlan,
+    SearchSpace,
+    SplitSettings,
+    StudySettings,
+)
 from cappuccino_ml.verdict import GateSettings
 
 
@@ -13,6 +20,7 @@ class Plan(Settings):
     encoder: EncoderPlan = EncoderPlan()
     study: StudySettings = StudySettings()
     gate: GateSettings = GateSettings()
+    cross_validation: CrossValidationSettings = CrossValidationSettings()
     comparison: ComparisonSettings = ComparisonSettings()
 
 
@@ -46,5 +54,6 @@ def plan_for(budget: str, *, seed: int) -> Plan:
                 ft_encoding_dim=512,
             ),
         ),
+        cross_validation=CrossValidationSettings(seeds=2),
         comparison=ComparisonSettings(seed=seed),
     )

@@ -1,5 +1,6 @@
 """A vector environment over a list of spans: what combinatorial splits train on. No episode crosses a splice."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class SegmentedEnv(VectorEnv):
             ValueError: the segments overlap or leave the data, or none holds an episode.
         """
         bounds = [bound for segment in segments for bound in segment]
-        if not bounds or any(one >= other for one, other in zip(bounds, bounds[1:], strict=False)):
+        if not bounds or any(one >= other for one, other in itertools.pairwise(bounds)):
             raise ValueError(f"segments {list(segments)} must be ascending, apart and not empty")
         self.segments = tuple(span for span in segments if span[1] - span[0] >= layout.episode_bars)
         if not self.segments:

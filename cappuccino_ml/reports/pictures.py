@@ -2,12 +2,19 @@
 
 from cappuccino_ml.reports.pictures_of_arms import sample_efficiency
 from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_distributions
-from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session
+from cappuccino_ml.reports.pictures_of_judgement import (
+    cross_validation,
+    equity,
+    intervals,
+    session,
+    verdict_pictures,
+)
 from cappuccino_ml.reports.pictures_of_training import learning_curves, pretraining, study_history
 
 __all__ = [
     "attention",
     "coverage",
+    "cross_validation",
     "equity",
     "feature_distributions",
     "intervals",
@@ -16,4 +23,5 @@ __all__ = [
     "sample_efficiency",
     "session",
     "study_history",
+    "verdict_pictures",
 ]

@@ -15,7 +15,7 @@ from cappuccino_ml.study.cross_validation import (
     CrossValidationSettings,
     cross_validate,
 )
-from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
+from cappuccino_ml.study.dataset import Dataset, DatasetConfig, bars_identity, freeze_dataset, load_dataset
 from cappuccino_ml.study.encoders import (
     DEPLOYMENT,
     EncoderJob,
@@ -38,6 +38,7 @@ from cappuccino_ml.study.runner import (
 )
 from cappuccino_ml.study.search import SearchSpace, allocation
 from cappuccino_ml.study.splits import Fold, Span, Splits, SplitSettings, make_splits
+from cappuccino_ml.study.trial_count import measured_trials
 from cappuccino_ml.study.workers import run_jobs
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "TrialResult",
     "allocation",
     "assemble_paths",
+    "bars_identity",
     "combinatorial_splits",
     "comparison_jobs",
     "cross_validate",
@@ -78,6 +80,7 @@ __all__ = [
     "load_study",
     "make_splits",
     "measure",
+    "measured_trials",
     "read_learning_curve",
     "read_paths",
     "read_returns",

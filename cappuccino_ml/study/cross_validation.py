@@ -177,8 +177,8 @@ def cross_validate(
     jobs: dict[tuple[str, int, int], CrossFitJob] = {}
     for side, trial in trials.items():
         encoders = _encoders(dataset, splits, trial, pretraining, seed=seed, root=encoders_root)
-        for job, _ in run_jobs(fit_encoder, encoders, workers=workers):
-            say(f"encoder {job.name} of finalist {side}")
+        for encoder, _ in run_jobs(fit_encoder, encoders, workers=workers):
+            say(f"encoder {encoder.name} of finalist {side}")
         for index, split in enumerate(splits):
             for repeat in range(settings.seeds):
                 jobs[side, repeat, index] = CrossFitJob(
@@ -272,7 +272,9 @@ def _assembled(
     folder = mine[0].root / f"paths-{digest([job.key for job in mine])[:16]}"
     if not is_done(folder):
         with artifact_folder(folder) as aside:
-            columns = {f"seed {s}, path {p}": paths[:, p] for s, paths in enumerate(returns) for p in range(paths.shape[1])}
+            columns = {
+                f"seed {s}, path {p}": paths[:, p] for s, paths in enumerate(returns) for p in range(paths.shape[1])
+            }
             frame = pd.DataFrame({"timestamp": dataset.market.timestamps[span[0] : span[1]], **columns})
             frame.to_parquet(aside / RETURNS)
     return CrossPaths(trial=trial.number, arm=trial.arm, returns=np.stack(returns), folder=folder)

@@ -13,6 +13,7 @@ from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_inc
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
 from cappuccino_ml.verdict.power import Power, holdout_power
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeResult, RegimeRule, RegimeTable, market_regimes, regime_table
 from cappuccino_ml.verdict.sample_efficiency import Difference, Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
@@ -25,6 +26,7 @@ from cappuccino_ml.verdict.validation import (
 )
 
 __all__ = [
+    "REGIMES",
     "Clause",
     "CrossValidatedFinalist",
     "CrossValidationReport",
@@ -37,6 +39,9 @@ __all__ = [
     "Point",
     "Power",
     "Reading",
+    "RegimeResult",
+    "RegimeRule",
+    "RegimeTable",
     "Row",
     "SampleEfficiency",
     "Selection",
@@ -51,8 +56,10 @@ __all__ = [
     "holdout_power",
     "judge",
     "load_report",
+    "market_regimes",
     "overfitting",
     "paired_sharpe_test",
+    "regime_table",
     "resampled_means",
     "run_baselines",
     "sample_efficiency",

@@ -91,12 +91,12 @@ def cross_validation_report(
     if paths and bars < required_bars(min_block):
         obstacles.append(f"{bars} bars are fewer than {required_bars(min_block)}, so there are no intervals")
     elif paths:
-        everything = np.concatenate([returns.transpose(1, 0, 2).reshape(bars, -1) for returns in paths.values()], axis=1)
+        everything = np.concatenate(
+            [returns.transpose(1, 0, 2).reshape(bars, -1) for returns in paths.values()], axis=1
+        )
         moving = everything[:, everything.std(axis=0) > 0]
         block = choose_block(moving, min_block=min_block) if moving.size else min_block
-        drawn = resampled_means(
-            paths, block=block, seed=derive_seed(seed, "cross-validation"), resamples=resamples
-        )
+        drawn = resampled_means(paths, block=block, seed=derive_seed(seed, "cross-validation"), resamples=resamples)
     scale = float(np.sqrt(bars_per_year))
     sharpes = {
         side: tuple(tuple(annual_sharpe(path, bars_per_year) for path in of_seed.T) for of_seed in returns)

@@ -22,7 +22,8 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
     from cappuccino_ml.features import MarketTable  # noqa: PLC0415
     from cappuccino_ml.study import freeze_dataset, make_splits  # noqa: PLC0415
 
-    market = MarketTable.from_panel(cappuccino.panel())
+    panel = cappuccino.panel()
+    market = MarketTable.from_panel(panel)
     dataset = freeze_dataset(
         cappuccino.configuration.datasets_root,
         market=market,
@@ -31,6 +32,7 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
         source=cappuccino.source.identity(),
         bars_manifest=cappuccino.bars.manifest_hash(),
         bars_per_year=cappuccino.configuration.universe.bars_per_year,
+        volume=panel.volume,
     )
     cappuccino.current.point("training_dataset", dataset.folder)
     splits = dataset.splits

@@ -17,18 +17,30 @@ from cappuccino_ml.features import FEATURES, FeatureSchema, MarketTable
 from cappuccino_ml.metrics import max_drawdown, summary
 from cappuccino_ml.policy import AgentSettings, Iteration, PPOSettings, TrainingSettings
 from cappuccino_ml.reports.page import Findings
-from cappuccino_ml.study import DatasetConfig, SplitSettings, StudyResult, StudySettings, TrialResult, make_splits
+from cappuccino_ml.study import (
+    CrossPaths,
+    CrossValidation,
+    DatasetConfig,
+    SplitSettings,
+    StudyResult,
+    StudySettings,
+    TrialResult,
+    make_splits,
+)
 from cappuccino_ml.trading.report import Comparison
 from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import (
+    CrossValidationReport,
     Finding,
     GateSettings,
     Reading,
     Row,
     SuperiorSet,
     ValidationReport,
+    cross_validation_report,
     judge,
     overfitting,
+    regime_table,
     sharpe_interval,
     superior_set,
 )
@@ -187,7 +199,14 @@ def made_trials(study: StudyResult, *, drift: float) -> tuple[np.ndarray, Superi
 
 
 def make_report(
-    frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: bool, gift: float, skilled: bool
+    frame: pd.DataFrame,
+    study: StudyResult,
+    *,
+    label: str,
+    fresh: bool,
+    gift: float,
+    skilled: bool,
+    crossed: bool,
 ) -> ValidationReport:
     """A report whose candidate earns `gift` per bar more than in `frame`."""
     returns = {name: frame[name].to_numpy() for name in frame.columns if not set("@#") & set(name)}
@@ -259,6 +278,38 @@ def make_report(
         rows=tuple(row(name) for name in returns),
         stress={"as judged": 1.234, "no costs": 2.345, "double costs": 0.456, "one bar later": -0.567},
         ft_against_mlp=Finding(ft_arm="ft_pretrained", test=test, sentence=sentence),
+        cross_validation=made_cross_validation() if crossed else no_cross_validation(),
+        regimes=regime_table(
+            {**returns, **{f"{name}#turnover": np.full(bars, 0.012) for name in returns}},
+            regimes=np.repeat(np.array([2, 0, 2], dtype=np.int8), [600, 500, bars - 1100]),
+            bars_per_year=PER_YEAR,
+        ),
+        incumbent_note="no champion is set, so the better of cash and equal weight on the development rows",
+    )
+
+
+def no_cross_validation() -> CrossValidationReport:
+    return cross_validation_report(
+        CrossValidation((), {}, ("left out at this budget",)), equal_weight=None, bars_per_year=PER_YEAR, seed=1
+    )
+
+
+def made_cross_validation() -> CrossValidationReport:
+    random = np.random.default_rng(11)
+    market = random.normal(0, 0.003, (1, 1200, 1))
+    arms: dict[str, Any] = {"ft": "ft_pretrained", "mlp": "mlp"}
+    finalists = {
+        side: CrossPaths(
+            trial=5, arm=arm, returns=market + random.normal(1e-4, 0.001, (3, 1200, 5)), folder=Path(f"paths-{side}")
+        )
+        for side, arm in arms.items()
+    }
+    return cross_validation_report(
+        CrossValidation(((0, 1200),), finalists, ()),
+        equal_weight=market[0, :, 0],
+        bars_per_year=PER_YEAR,
+        seed=1,
+        resamples=199,
     )
 
 
@@ -310,6 +361,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
         gift: float = 0.0,
         skilled: bool = True,
         fresh: bool = True,
+        crossed: bool = True,
         session: str = "REHEARSAL",
         **changes: Any,
     ) -> Findings:
@@ -331,7 +383,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
             "dataset": dataset,
             "skills": skills,
             "study": study,
-            "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled),
+            "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled, crossed=crossed),
             "version": "3",
             "aliases": {},
             "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",

@@ -40,7 +40,8 @@ def draw(
             "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
             "study_history": {"study": study},
             "learning_curves": {"curves": curves},
-            "equity": {"frame": frame, "candidate": "ft"},
+            "equity": {"frame": frame, "candidate": "ft", "regimes": findings.validation.regimes},
+            "cross_validation": {"found": findings.validation.cross_validation},
             "intervals": {"report": findings.validation},
             "session": {"equity": equity, "report": findings.session},
         }

@@ -1,4 +1,4 @@
-"""Finalists through combinatorial splits: every path is whole, nothing is fitted on tested rows, kills change nothing."""
+"""Finalists through combinatorial splits: whole paths, nothing fitted on tested rows, kills change nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,13 @@ from cappuccino_ml.core import CheckpointError
 from cappuccino_ml.encoder import PretrainingSettings
 from cappuccino_ml.environment import Guards
 from cappuccino_ml.policy import AgentSettings, Arm, PPOSettings, TrainingSettings
-from cappuccino_ml.study import CrossValidation, CrossValidationSettings, TrialResult, combinatorial_splits, cross_validate
+from cappuccino_ml.study import (
+    CrossValidation,
+    CrossValidationSettings,
+    TrialResult,
+    combinatorial_splits,
+    cross_validate,
+)
 from cappuccino_ml.study import cross_validation as module
 from cappuccino_ml.study.cross_validation import CrossFitJob, cross_fit
 

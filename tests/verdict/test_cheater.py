@@ -14,6 +14,7 @@ from cappuccino_ml.environment import Act, Backtest, Costs, Guards, backtest
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.policy import Actor, AgentSettings, TrainingSettings
 from cappuccino_ml.study import (
+    CrossValidation,
     Dataset,
     SplitSettings,
     StudyResult,
@@ -98,6 +99,7 @@ def judged(market: MarketTable, root: Path) -> ValidationReport:
         trials=paths(dataset, actor),
         finalists={"mlp": Finalist(trial=trial, actor=cast(Actor, actor), folder=root)},
         champion=None,
+        cross=CrossValidation((), {}, ("not part of this test",)),
         ledger=HoldoutLedger(root / "ledger"),
         gate=GATE,
     )

@@ -18,6 +18,8 @@ from cappuccino_ml.environment import Act, Costs, Guards
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.policy import Actor, AgentSettings, Arm, TrainingSettings
 from cappuccino_ml.study import (
+    CrossPaths,
+    CrossValidation,
     Dataset,
     SplitSettings,
     StudyResult,
@@ -33,6 +35,7 @@ from cappuccino_ml.verdict import (
     HoldoutLedger,
     ValidationReport,
     load_report,
+    paired_sharpe_test,
     store_report,
     validate,
 )
@@ -140,6 +143,7 @@ class Case:
             "champion": self.champion,
             "ledger": self.ledger,
             "gate": GATE,
+            "cross": CrossValidation((), {}, ("not part of this test",)),
         }
         return validate(**{**values, **changes})
 
@@ -254,15 +258,13 @@ def test_capacity_follows_the_venues_volume_and_is_not_invented_without_it(case:
     assert {row.capacity for row in report.rows} == {None}
     other = Case(dataset, case.root / "other", key="s2")
     volume = np.full(dataset.market.close.shape, 1e6)
-    rows = {row.name: row for row in other.judge(volume=volume)[0].rows}
+    rows = {row.name: row for row in other.judge(dataset=replace(dataset, volume=volume))[0].rows}
     tenfold = Case(dataset, case.root / "tenfold", key="s3")
-    deep = {row.name: row for row in tenfold.judge(volume=10 * volume)[0].rows}
+    deep = {row.name: row for row in tenfold.judge(dataset=replace(dataset, volume=10 * volume))[0].rows}
     assert rows["cash"].capacity is None
     assert rows["ft"].capacity is not None
     assert deep["ft"].capacity == pytest.approx(10 * rows["ft"].capacity)
     assert rows["ft"].performance.saturated_share is not None
-    with pytest.raises(ValueError, match="pass the same rows"):
-        Case(dataset, case.root / "third", key="s4").judge(volume=volume[1:])
 
 
 def test_the_champion_is_the_one_to_beat_once_there_is_one(case: Case, dataset: Dataset) -> None:
@@ -282,6 +284,51 @@ def test_without_a_champion_the_better_baseline_of_development_is_to_be_beaten(
     drifting = replace(market, open=market.open * path, close=market.close * path)
     report, _ = case.judge(dataset=replace(dataset, market=drifting))
     assert report.verdict.incumbent == incumbent
+
+
+def test_the_champion_trades_the_same_bars_and_its_key_is_on_record(case: Case, dataset: Dataset) -> None:
+    case.champion = FakeActor("mlp", "champion-key", lambda t: weekly(t + 40))
+    report, frame = case.judge()
+    assert case.champion.seen == [dataset.splits.holdout]
+    assert report.reading.champion == "champion-key"
+    assert "champion-key" in report.incumbent_note
+    expected = paired_sharpe_test(
+        candidate=frame["ft"],
+        incumbent=frame["champion"],
+        bars_per_year=dataset.config.bars_per_year,
+        seed=report.verdict.seed,
+        resamples=GATE.resamples,
+    )
+    assert report.verdict.test == expected
+    # Whoever is champion later: what was read then is what this study is judged on.
+    case.champion = None
+    again, _ = case.judge()
+    assert (again.verdict, again.incumbent_note) == (report.verdict, report.incumbent_note)
+
+
+def test_why_no_champion_is_to_be_beaten_is_said(case: Case) -> None:
+    report, _ = case.judge(no_champion="champion version 3 has seen this holdout")
+    assert report.incumbent_note.startswith("champion version 3 has seen this holdout, so the better of cash")
+
+
+def test_trials_of_stopped_studies_deflate_too(case: Case) -> None:
+    report, _ = case.judge(measured={"stopped": 9, "s1": 3})
+    assert (report.reading.trials_so_far, report.reading.unfinished_studies) == (11, 1)
+    assert report.overfitting.trials_counted == 11
+
+
+def test_cross_validation_is_beside_the_verdict_and_no_clause(case: Case, dataset: Dataset) -> None:
+    first, last = dataset.splits.development
+    returns = np.random.default_rng(0).normal(-1e-3, 1e-3, (2, last - first, 5))
+    bad = {"ft": CrossPaths(trial=1, arm="ft_scratch", returns=returns, folder=Path("paths-x"))}
+    without, _ = case.judge()
+    report, _ = case.judge(cross=CrossValidation(((first, last),), bad, ()))
+    assert report.verdict == without.verdict
+    (finalist,) = report.cross_validation.finalists
+    assert finalist.mean < -5.0
+    assert finalist.interval is not None
+    assert report.cross_validation.equal_weight is not None
+    assert without.cross_validation.obstacles == ("not part of this test",)
 
 
 def test_a_candidate_that_never_trades_is_rejected(case: Case) -> None:
