@@ -18,8 +18,6 @@ from cappuccino_ml.metrics import max_drawdown, summary
 from cappuccino_ml.policy import AgentSettings, Iteration, PPOSettings, TrainingSettings
 from cappuccino_ml.reports.page import Findings
 from cappuccino_ml.study import (
-    CrossPaths,
-    CrossValidation,
     DatasetConfig,
     SplitSettings,
     StudyResult,
@@ -27,17 +25,13 @@ from cappuccino_ml.study import (
     TrialResult,
     make_splits,
 )
-from cappuccino_ml.trading.report import Comparison
-from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import (
-    CrossValidationReport,
     Finding,
     GateSettings,
     Reading,
     Row,
     SuperiorSet,
     ValidationReport,
-    cross_validation_report,
     judge,
     overfitting,
     regime_table,
@@ -45,6 +39,8 @@ from cappuccino_ml.verdict import (
     superior_set,
 )
 from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
+
+from .invented import made_cross_validation, make_session, no_cross_validation
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = 8760
@@ -288,66 +284,12 @@ def make_report(
     )
 
 
-def no_cross_validation() -> CrossValidationReport:
-    return cross_validation_report(
-        CrossValidation((), {}, ("left out at this budget",)), equal_weight=None, bars_per_year=PER_YEAR, seed=1
-    )
-
-
-def made_cross_validation() -> CrossValidationReport:
-    random = np.random.default_rng(11)
-    market = random.normal(0, 0.003, (1, 1200, 1))
-    arms: dict[str, Any] = {"ft": "ft_pretrained", "mlp": "mlp"}
-    finalists = {
-        side: CrossPaths(
-            trial=5, arm=arm, returns=market + random.normal(1e-4, 0.001, (3, 1200, 5)), folder=Path(f"paths-{side}")
-        )
-        for side, arm in arms.items()
-    }
-    return cross_validation_report(
-        CrossValidation(((0, 1200),), finalists, ()),
-        equal_weight=market[0, :, 0],
-        bars_per_year=PER_YEAR,
-        seed=1,
-        resamples=199,
-    )
-
-
 @pytest.fixture(scope="session")
 def equity() -> pd.DataFrame:
     random = np.random.default_rng(7)
     backtest = 10_000 * np.cumprod(1 + random.normal(0.0001, 0.003, 169))
     trader = backtest * (1 + random.normal(0, 1e-8, 169))
     return pd.DataFrame({"timestamp": stamps(169), "trader": trader, "backtest": backtest})
-
-
-def make_session(label: str) -> SessionReport:
-    return SessionReport(
-        label=label,
-        model_key="0123456789abcdef",
-        model_version="3",
-        first="2024-12-23T22:00",
-        last="2024-12-30T22:00",
-        comparison=Comparison(
-            label=label,
-            bars=168,
-            orders_equal=True,
-            differing_bars=0,
-            first_difference=None,
-            fills=41,
-            backtest_fills=41,
-            turnover=2.345,
-            total_return=0.0123,
-            return_gap=0.00000123,
-            gap_bps_per_turnover=0.0052,
-            max_drawdown=0.0345,
-            sharpe=3.21,
-            sharpe_error=7.22,
-            backtest_sharpe=3.2,
-            recommendation="go",
-            reasons=(),
-        ),
-    )
 
 
 @pytest.fixture(scope="session")
