@@ -14,7 +14,7 @@ import pytest
 
 from .whole_study import whole_study
 
-KILLS = 4
+KILLS = 3
 ROOT = Path(__file__).parents[2]
 
 

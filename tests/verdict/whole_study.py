@@ -37,10 +37,10 @@ SPLITS = SplitSettings(folds=2, holdout_share=0.25, paper_bars=24, max_lookback=
 ENCODER = EncoderSettings(lookback=2, d_token=8, n_blocks=1, n_heads=2, dropout=0.0, encoding_dim=16)
 PLAN = EncoderPlan(encoder=ENCODER, pretraining=PretrainingSettings(epochs=1, batch_size=64))
 STUDY = StudySettings(
-    trials_per_side=3,
+    trials_per_side=2,
     generation=2,
     space=SearchSpace(
-        steps=4096,
+        steps=1024,
         net_dimension=(16, 32),
         net_dimension_step=16,
         batch_size=(64, 128),
