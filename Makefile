@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 STATE_FOLDER = $${CAPPUCCINO_STATE:-data_lake}
-STAGES := bars features datasets encoders studies refits verdicts models trading current mlflow dagster reports evidence
+STAGES := bars features datasets encoders studies comparisons experiments refits verdicts models trading current mlflow dagster reports examples evidence
 
 .PHONY: help demo test test-slow soak check evidence ui doctor clean-state
 

@@ -27,6 +27,8 @@ VARIABLES = {
     "CAPPUCCINO_TIMEFRAME": "bar length: 1m 5m 15m 30m 1h 4h 1d (default: 1h)",
     "CAPPUCCINO_BUDGET": "how much to train: small or full (default: small)",
     "CAPPUCCINO_WORKERS": "parallel processes (default: the number of cores)",
+    "CAPPUCCINO_BROKER": "whose paper account the trader uses: simulated or alpaca (default: simulated)",
+    "CAPPUCCINO_ALERT_URL": "webhook that alerts are posted to; a secret, never printed (default: none)",
     "CAPPUCCINO_SEED": "seed of everything random (default: 7)",
 }
 DEFAULT_SEED = 7
@@ -44,6 +46,8 @@ class Configuration(Settings):
     exchange: str | None = Field(None, description="for ccxt: which exchange, by ccxt's id")
     since: datetime = Field(DEFAULT_SINCE, description="for ccxt and alpaca: first bar open asked for, UTC")
     url: str | None = Field(None, description="for ccxt and alpaca: another address of the same interface")
+    broker: Literal["simulated", "alpaca"] = "simulated"
+    alert_url: SecretStr | None = Field(None, description="webhook for alerts")
     alpaca_key: SecretStr | None = None
     alpaca_secret: SecretStr | None = None
     universe: Universe = Universe()
@@ -75,7 +79,9 @@ class Configuration(Settings):
             "state": _writable_folder(Path(given.get("CAPPUCCINO_STATE") or REPOSITORY / "data_lake")),
             "source": source,
             "files_folder": files_folder,
-            **(_venue(given, environment, source=source) if source in ("ccxt", "alpaca") else {}),
+            **(_venue(given, source=source) if source in ("ccxt", "alpaca") else {}),
+            **_broker(given, environment, source=source, quote=quote.upper()),
+            "alert_url": given.get("CAPPUCCINO_ALERT_URL"),
             "universe": _universe(tickers=tickers, quote=quote, timeframe=given.get("CAPPUCCINO_TIMEFRAME", "1h")),
             "budget": _one_of(given, "CAPPUCCINO_BUDGET", ("small", "full"), default="small"),
             "workers": _whole_number(given, "CAPPUCCINO_WORKERS", default=os.cpu_count() or 1, least=1),
@@ -112,6 +118,11 @@ class Configuration(Settings):
         return self.state / "comparisons"
 
     @property
+    def experiments_root(self) -> Path:
+        """Trainings by hand, of ablation and transfer, with the data sets and encoders that only they use."""
+        return self.state / "experiments"
+
+    @property
     def refits_root(self) -> Path:
         """Nightly refits of the incumbent."""
         return self.state / "refits"
@@ -135,6 +146,31 @@ class Configuration(Settings):
     def deployment_record(self) -> Path:
         """Which model is on the paper account."""
         return self.trading_root / "deployment.json"
+
+    @property
+    def model_name(self) -> str:
+        """The registered model of this market."""
+        return f"cappuccino-{self.market}"
+
+    @property
+    def account_root(self) -> Path:
+        """The trader's ledger, health and log, apart for each broker."""
+        return self.trading_root / self.broker
+
+    @property
+    def health_file(self) -> Path:
+        """What the trader says of itself."""
+        return self.account_root / "health.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Every decision and order of the account."""
+        return self.account_root / "ledger.sqlite"
+
+    @property
+    def kill_file(self) -> Path:
+        """While it exists, the trader sends nothing."""
+        return self.account_root / "KILL"
 
     @property
     def mlflow_root(self) -> Path:
@@ -163,7 +199,7 @@ class Configuration(Settings):
 
     @property
     def alerts_file(self) -> Path:
-        """One JSON line per failed run."""
+        """One JSON line per failed run and per alarm of the trader."""
         return self.state / "alerts.jsonl"
 
 
@@ -223,8 +259,23 @@ def _writable_folder(path: Path) -> Path:
     return folder
 
 
-def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: str) -> dict[str, object]:
-    """What reaches an exchange. Keys come under the vendor's own names and are never printed."""
+def _broker(given: Mapping[str, str], environment: Mapping[str, str], *, source: str, quote: str) -> dict[str, object]:
+    """Whose account, and Alpaca's keys where it is the broker or the source; they come under the vendor's own names."""
+    broker = _one_of(given, "CAPPUCCINO_BROKER", ("simulated", "alpaca"), default="simulated")
+    if "alpaca" not in (broker, source):
+        return {"broker": broker}
+    key, secret = (environment.get(name, "").strip() or None for name in KEY_NAMES)
+    if broker == "alpaca" and not (key and secret):
+        raise ConfigurationError(
+            f"CAPPUCCINO_BROKER is alpaca, so {' and '.join(KEY_NAMES)} must hold the keys of a paper account."
+        )
+    if broker == "alpaca" and quote != "USD":
+        raise ConfigurationError(f"CAPPUCCINO_QUOTE is {quote}, but Alpaca's paper account trades coins in USD.")
+    return {"broker": broker, "alpaca_key": key, "alpaca_secret": secret}
+
+
+def _venue(given: Mapping[str, str], *, source: str) -> dict[str, object]:
+    """What reaches an exchange."""
     exchange = given.get("CAPPUCCINO_EXCHANGE", "").lower() or None
     if source == "ccxt" and exchange is None:
         raise ConfigurationError(
@@ -234,13 +285,10 @@ def _venue(given: Mapping[str, str], environment: Mapping[str, str], *, source: 
         raise ConfigurationError(
             "CAPPUCCINO_URL holds a user or a password, which would end in logs; give an address without them."
         )
-    key, secret = (environment.get(name, "").strip() for name in KEY_NAMES)
-    keys = {"alpaca_key": key or None, "alpaca_secret": secret or None} if source == "alpaca" else {}
     return {
         "exchange": exchange if source == "ccxt" else None,
         "since": _day(given, "CAPPUCCINO_SINCE", default=DEFAULT_SINCE),
         "url": given.get("CAPPUCCINO_URL"),
-        **keys,
     }
 
 

@@ -32,6 +32,10 @@ class Current:
             )
         return str(read_json(pointer)["version"])
 
+    def has(self, stage: str) -> bool:
+        """Whether `stage` was ever materialized for this market."""
+        return (self._root / f"{stage}.json").is_file()
+
     def folder(self, stage: str) -> Path:
         """The current artefact's folder.
 

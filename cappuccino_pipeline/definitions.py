@@ -2,13 +2,25 @@
 
 import dagster as dg
 
-from cappuccino_pipeline.assets import bars, features, registry, reports, study, trading, training, verdict
-from cappuccino_pipeline.jobs import compare_arms, research, retrain, trade, update_bars
+from cappuccino_pipeline.assets import (
+    bars,
+    experiments,
+    features,
+    registry,
+    reports,
+    status,
+    study,
+    trader,
+    trading,
+    training,
+    verdict,
+)
+from cappuccino_pipeline.jobs import compare_arms, experiments_job, research, retrain, trade, update_bars
 from cappuccino_pipeline.resources import Cappuccino, this_process
 from cappuccino_pipeline.schedules import hourly_bars, nightly_retraining
-from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert
+from cappuccino_pipeline.sensors import follow_aliases, run_failure_alert, watch_trader
 
-STAGES = [bars, features, training, study, verdict, registry, trading, reports]
+STAGES = [bars, features, training, study, verdict, registry, trading, trader, reports, experiments, status]
 
 
 def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:
@@ -16,9 +28,9 @@ def definitions_for(cappuccino: Cappuccino) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
         asset_checks=dg.load_asset_checks_from_modules(STAGES),
-        jobs=[update_bars, research, trade, retrain, compare_arms],
+        jobs=[update_bars, research, trade, retrain, compare_arms, experiments_job],
         schedules=[hourly_bars, nightly_retraining],
-        sensors=[follow_aliases, run_failure_alert],
+        sensors=[follow_aliases, run_failure_alert, watch_trader],
         resources={"cappuccino": cappuccino},
         # Few and big steps: a process per step would cost 3 to 6 s each. The study has its own worker processes.
         executor=dg.in_process_executor,

@@ -150,8 +150,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     jobs = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
     session = read_session(current.folder("paper_trading_report"))
     page = configuration.reports_root / "page.html"
-    paths = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
-    pictures = {name: path for name, path in paths.items() if path.is_file()}
+    drawn = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
     findings = Findings(
         market=configuration.market,
         budget=configuration.budget,
@@ -164,7 +163,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
         mlflow_url=registry.facts(session.model_version)["run_url"],
         sensor=sensor,
         session=session,
-        pictures=pictures,
+        pictures={name: path for name, path in drawn.items() if path.is_file()},
         page=page,
         lake_folder=cappuccino.bars.folder,
         state_folder=configuration.state,

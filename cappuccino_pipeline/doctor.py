@@ -1,23 +1,21 @@
-"""`cappuccino doctor`: ten lines on the state of everything; what does not exist yet is "none yet", never a crash."""
+"""`cappuccino doctor`: ten lines on the state of everything; what does not exist yet is "none yet", never a crash.
+
+It reads every stored byte and opens the registry; `status` shows the same facts from pointers alone.
+"""
 
 import platform
-import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from cappuccino_ml.core import CappuccinoError, file_sha256, is_done, read_json
+from cappuccino_ml.core import CappuccinoError, file_sha256, is_done
 from cappuccino_ml.lake import LakeTable
+from cappuccino_pipeline import facts
 from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.facts import NONE_YET, done_at, folders, minute
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.table_facts import table_facts
 
-NONE_YET = "none yet"
-DEPLOYMENT_RECORD = "deployment.json"
-SESSIONS = "sessions"
-LEDGER = "ledger.sqlite"
 _PACKAGES = ("cappuccino", "torch", "dagster", "mlflow", "optuna")
 
 
@@ -38,8 +36,8 @@ def report(configuration: Configuration | None = None) -> list[str]:
         "dataset": lambda: _artifacts(configuration.datasets_root),
         "study": lambda: _artifacts(configuration.studies_root),
         "aliases": lambda: _aliases(cappuccino),
-        "trader": lambda: _trader(configuration.trading_root),
-        "last run": lambda: _last_run(configuration.dagster_home),
+        "trader": lambda: _trader(cappuccino),
+        "last run": lambda: _last_run(cappuccino),
     }
     return [f"{name}: {_said(line)}" for name, line in lines.items()]
 
@@ -74,8 +72,8 @@ def _table(table: LakeTable) -> str:
         return NONE_YET
     bad = [entry.file for entry in entries if not _is_whole(table.folder / entry.file, sha256=entry.sha256)]
     health = "all files verified" if not bad else f"PROBLEM: {', '.join(bad)} missing or altered; materialize again"
-    facts = table_facts(table)
-    return f"{facts.months} months, {facts.rows:,} rows, {facts.range}, {health}"
+    found = table_facts(table)
+    return f"{found.months} months, {found.rows:,} rows, {found.range}, {health}"
 
 
 def _is_whole(path: Path, *, sha256: str) -> bool:
@@ -83,54 +81,32 @@ def _is_whole(path: Path, *, sha256: str) -> bool:
 
 
 def _artifacts(root: Path) -> str:
-    done = sorted((folder for folder in _folders(root) if is_done(folder)), key=lambda folder: folder.stat().st_mtime)
-    open_ones = [folder for folder in _folders(root) if not is_done(folder) and not folder.name.startswith(".")]
+    done = sorted((folder for folder in folders(root) if is_done(folder)), key=done_at)
+    open_ones = [folder for folder in folders(root) if not is_done(folder)]
     unfinished = f", {len(open_ones)} unfinished" if open_ones else ""
     if not done:
         return NONE_YET + unfinished
-    made = datetime.fromtimestamp(done[-1].stat().st_mtime, UTC)
-    return f"{len(done)} finished, newest {done[-1].name} of {made:%Y-%m-%d %H:%M} UTC{unfinished}"
-
-
-def _folders(root: Path) -> Iterable[Path]:
-    return [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    return f"{len(done)} finished, newest {done[-1].name} of {minute(done_at(done[-1]))}{unfinished}"
 
 
 def _aliases(cappuccino: Cappuccino) -> str:
     return ", ".join(f"{alias} v{number}" for alias, number in cappuccino.aliases().items()) or NONE_YET
 
 
-def _trader(root: Path) -> str:
-    record = root / DEPLOYMENT_RECORD
-    deployed = NONE_YET
-    if record.is_file():
-        made = read_json(record)
-        deployed = f"version {made['version']} ({made['arm']}) as {made['alias']}, since {made['when'][:16]}"
-    held = [folder for folder in _folders(root / SESSIONS) if is_done(folder)]
+def _trader(cappuccino: Cappuccino) -> str:
+    """The deployment, the sessions that were held, and whether the newest ledger can be read."""
+    said = [f"deployed {facts.safely('deployed', lambda: facts.deployment(cappuccino)).words}"]
+    held = [folder for folder in folders(cappuccino.configuration.trading_root / "sessions") if is_done(folder)]
     if not held:
-        return f"deployed {deployed}; sessions {NONE_YET}"
-    newest = max(held, key=lambda folder: folder.stat().st_mtime)
-    return f"deployed {deployed}; {len(held)} sessions, newest {newest.name}: ledger of {_ledger(newest / LEDGER)}"
+        return f"{said[0]}; sessions {NONE_YET}"
+    newest = max(held, key=done_at)
+    counted = facts.read_ledger(newest / facts.LEDGER, "SELECT count(*), max(at) FROM ledger")
+    rows, last = counted[0]
+    said += [f"{len(held)} sessions, newest {newest.name}: ledger of {rows:,} rows, last at {last}"]
+    return "; ".join(said)
 
 
-def _ledger(path: Path) -> str:
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT count(*) FROM ledger").fetchone()[0]
-            last = database.execute("SELECT kind, at FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
-    except sqlite3.Error as error:
-        return f"PROBLEM: {path} cannot be read ({error})"
-    return f"{rows:,} rows, last {last[0]} at {last[1]}" if last else "empty"
+def _last_run(cappuccino: Cappuccino) -> str:
+    from cappuccino_pipeline.status import run_facts  # noqa: PLC0415 - Dagster takes a second
 
-
-def _last_run(home: Path) -> str:
-    from cappuccino_pipeline.dagster_home import has_history, open_instance  # noqa: PLC0415  (Dagster takes 2 s)
-
-    if not has_history(home):
-        return NONE_YET
-    with open_instance(home) as instance:
-        records = instance.get_run_records(limit=1)
-        if not records:
-            return NONE_YET
-        run, begun = records[0].dagster_run, records[0].create_timestamp
-        return f"{run.job_name} {run.status.value}, begun {begun:%Y-%m-%d %H:%M} UTC"
+    return run_facts(cappuccino)[0].words

@@ -12,13 +12,14 @@ update_bars = dg.define_asset_job(
 )
 research = dg.define_asset_job(
     "research",
-    selection=dg.AssetSelection.assets("promoted_model").upstream() - dg.AssetSelection.groups("bars", "features"),
-    description="From a frozen data set to a registered candidate with its verdict.",
+    selection=dg.AssetSelection.assets("promoted_model", "attention_report").upstream()
+    - dg.AssetSelection.groups("bars", "features"),
+    description="From a frozen data set to a registered candidate with its verdict and what drives its decisions.",
     tags={"dagster/max_runtime": "28800"},
 )
 trade = dg.define_asset_job(
     "trade",
-    selection=dg.AssetSelection.groups("trading"),
+    selection=dg.AssetSelection.assets("paper_trader_deployment", "paper_trading_report"),
     description="Deploy what the aliases name, then hold its paper session and compare it with the backtest.",
     tags={"dagster/max_runtime": "3600"},
 )
@@ -32,6 +33,12 @@ compare_arms = dg.define_asset_job(
     "compare_arms",
     selection=dg.AssetSelection.assets("ab_comparison"),
     description="Sample efficiency of the three arms on the current data set and its encoder.",
+    tags={"dagster/max_runtime": "28800"},
+)
+experiments_job = dg.define_asset_job(
+    "experiments",
+    selection=dg.AssetSelection.assets("ablation_study", "transfer_study", "regime_benchmark"),
+    description="Ablation, transfer and market regimes on the current data set and study. Reads no holdout.",
     tags={"dagster/max_runtime": "28800"},
 )
 

@@ -2,15 +2,24 @@
 
 from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import BALANCED, SMALL, PretrainingSettings
+from cappuccino_ml.environment import Layout
+from cappuccino_ml.policy import PPOSettings
 from cappuccino_ml.study import (
+    AblationSettings,
     ComparisonSettings,
     CrossValidationSettings,
     EncoderPlan,
     SearchSpace,
     SplitSettings,
     StudySettings,
+    TransferSettings,
 )
-from cappuccino_ml.verdict import GateSettings
+from cappuccino_ml.verdict import GateSettings, RegimeRule
+
+# Within the small budget's few steps the usual pace leaves a policy below its dead band: it never trades at all.
+_FEW = 32_768
+_HASTE = PPOSettings(learning_rate=2e-3, batch_size=512)
+_SHORT = Layout(timestamps=8, environments=8, steps=32)
 
 
 class Plan(Settings):
@@ -22,6 +31,9 @@ class Plan(Settings):
     gate: GateSettings = GateSettings()
     cross_validation: CrossValidationSettings = CrossValidationSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    ablation: AblationSettings = AblationSettings()
+    transfer: TransferSettings = TransferSettings()
+    regimes: RegimeRule = RegimeRule()
 
 
 def plan_for(budget: str, *, seed: int) -> Plan:
@@ -35,6 +47,11 @@ def plan_for(budget: str, *, seed: int) -> Plan:
             ),
             study=StudySettings(trials_per_side=4, seed=seed),
             comparison=ComparisonSettings(steps=(20_000, 80_000), seeds=3, seed=seed),
+            # Scalar tokens at lookback 1 only: at 3 their pre-training and joint fusion alone would take ten minutes.
+            ablation=AblationSettings(
+                steps=_FEW, seeds=3, lookbacks=(3, 10), short_lookback=1, ppo=_HASTE, layout=_SHORT, seed=seed
+            ),
+            transfer=TransferSettings(steps=_FEW, seeds=3, fine_days=45, ppo=_HASTE, layout=_SHORT, seed=seed),
         )
     return Plan(
         encoder=EncoderPlan(
@@ -56,4 +73,6 @@ def plan_for(budget: str, *, seed: int) -> Plan:
         ),
         cross_validation=CrossValidationSettings(seeds=2),
         comparison=ComparisonSettings(seed=seed),
+        ablation=AblationSettings(seed=seed),
+        transfer=TransferSettings(seed=seed),
     )

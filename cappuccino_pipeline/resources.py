@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -23,7 +23,18 @@ from cappuccino_ml.bars import (
     read_bars,
     read_panel,
 )
-from cappuccino_ml.core import Clock, SystemClock, digest
+from cappuccino_ml.bars.retries import RetrySettings
+from cappuccino_ml.core import (
+    Alerts,
+    AllAlerts,
+    Clock,
+    ConfigurationError,
+    FileAlerts,
+    LogAlerts,
+    SystemClock,
+    WebhookAlerts,
+    digest,
+)
 from cappuccino_ml.features import FeatureSchema
 from cappuccino_ml.lake import LakeTable
 from cappuccino_ml.registry import CHALLENGER, CHAMPION, ModelRegistry
@@ -37,6 +48,8 @@ if TYPE_CHECKING:
     from cappuccino_ml.verdict import Finalist
     from cappuccino_pipeline.plans import Plan
 
+_LIVE_RETRY = RetrySettings(tries=3, longest_wait_s=5.0, deadline_s=20.0, timeout_s=10.0, answer_s=20.0)
+_NO_END = datetime(2100, 1, 1, tzinfo=UTC)
 _LOCK_TIMEOUT_S = 600.0  # an hourly update waits for the month that a backfill is just loading
 
 
@@ -86,10 +99,28 @@ class Cappuccino:
         source = self._venue()
         return BuiltFromHours(source) if chosen.universe.timeframe in BUILT_TIMEFRAMES else source
 
-    def _venue(self) -> BarSource:
+    @cached_property
+    def live_source(self) -> BarSource:
+        """The same source for the trader: it is asked for 20 s at most, and the simulated market has no end.
+
+        Raises:
+            ConfigurationError: files do not grow by the hour.
+        """
         chosen = self.configuration
+        if chosen.files_folder is not None:
+            raise ConfigurationError(
+                "CAPPUCCINO_SOURCE is files, which have no new bar at each close; trade with ccxt, alpaca or simulated."
+            )
+        source = self._venue(live=True)
+        return BuiltFromHours(source) if chosen.universe.timeframe in BUILT_TIMEFRAMES else source
+
+    def _venue(self, *, live: bool = False) -> BarSource:
+        chosen = self.configuration
+        retry = _LIVE_RETRY if live else RetrySettings()
         if chosen.exchange is not None:
-            return CcxtSource(chosen.exchange, since=chosen.since, clock=self.clock, url=chosen.url, tell=self._tell)
+            return CcxtSource(
+                chosen.exchange, since=chosen.since, clock=self.clock, url=chosen.url, retry=retry, tell=self._tell
+            )
         if chosen.source == "alpaca":
             return AlpacaSource(
                 since=chosen.since,
@@ -97,9 +128,24 @@ class Cappuccino:
                 key=chosen.alpaca_key,
                 secret=chosen.alpaca_secret,
                 url=chosen.url,
+                retry=retry,
                 tell=self._tell,
             )
-        return SimulatedSource(seed=chosen.seed, variant="placebo" if chosen.source == "placebo" else "planted")
+        variant: Literal["planted", "placebo"] = "placebo" if chosen.source == "placebo" else "planted"
+        end = {"end": _NO_END} if live else {}
+        return SimulatedSource(seed=chosen.seed, variant=variant, **end)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Where alerts go: the log, alerts.jsonl, and the webhook if there is one."""
+        url = self.configuration.alert_url
+        webhook = [WebhookAlerts(url)] if url is not None else []
+        return AllAlerts([LogAlerts(), FileAlerts(self.configuration.alerts_file), *webhook])
+
+    def wanted_version(self) -> str | None:
+        """The version that the aliases name: the challenger, else the champion, else none."""
+        aliases = self.aliases()
+        return aliases.get(CHALLENGER, aliases.get(CHAMPION))
 
     def _tell(self, line: str) -> None:
         self.say(line)
@@ -184,12 +230,16 @@ class Cappuccino:
         finally:
             self._listener = None
 
+    def at(self, timeframe: str) -> "Cappuccino":
+        """The same source and universe in bars of another length; its table of bars is another one."""
+        universe = self.configuration.universe.model_copy(update={"timeframe": timeframe})
+        configuration = self.configuration.model_copy(update={"universe": universe})
+        return Cappuccino(configuration, clock=self.clock, plan=self._plan, echo=self._echo)
+
     @cached_property
     def registry(self) -> ModelRegistry:
         """The MLflow registry; its first use imports MLflow and makes the database."""
-        return ModelRegistry(
-            self.configuration.mlflow_root, model_name=f"cappuccino-{self.configuration.market}", clock=self.clock
-        )
+        return ModelRegistry(self.configuration.mlflow_root, model_name=self.configuration.model_name, clock=self.clock)
 
     def finalists(self, study: "StudyResult", dataset: "Dataset") -> "dict[str, Finalist]":
         """The best trial of each side, refitted by `optuna_study`."""

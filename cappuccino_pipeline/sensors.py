@@ -1,15 +1,18 @@
-"""Sensors: deploy what an alias in the registry points to, and leave a line when a run fails."""
+"""Sensors: deploy what an alias in the registry points to; tell of failed runs and of a trader that is not well."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
+from cappuccino_ml.core import Alert
 from cappuccino_pipeline.resources import Cappuccino
 
 DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
 REPORT = dg.AssetKey("paper_trading_report")
+_DIGITS = re.compile(r"\d+")
 
 
 @dg.sensor(
@@ -52,18 +55,39 @@ def aliases_text(aliases: Mapping[str, str]) -> str:
 @dg.run_failure_sensor(
     name="run_failure_alert",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Appends one JSON line per failed run to alerts.jsonl in the state folder.",
+    description="Tells of each failed run: in the log, in alerts.jsonl of the state folder, and to the webhook.",
 )
 def run_failure_alert(context: dg.RunFailureSensorContext, cappuccino: dg.ResourceParam[Cappuccino]) -> None:
     """Leave the alert where a person, or a log shipper, finds it."""
     run = context.dagster_run
-    alert = {
-        "when": cappuccino.clock.now().isoformat(timespec="seconds"),
-        "job": run.job_name,
-        "run_id": run.run_id,
-        "reason": context.failure_event.message,
-    }
-    target = cappuccino.configuration.alerts_file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("a") as file:
-        file.write(json.dumps(alert) + "\n")
+    cappuccino.alerts.send(
+        Alert(
+            when=cappuccino.clock.now(),
+            source="run",
+            reason=context.failure_event.message or "a run failed",
+            about={"job": run.job_name, "run_id": run.run_id},
+        )
+    )
+    cappuccino.alerts.close()
+
+
+@dg.sensor(
+    name="watch_trader",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every minute: what is wrong with the trader, told once when it was there at two looks in a row.",
+)
+def watch_trader(context: dg.SensorEvaluationContext, cappuccino: dg.ResourceParam[Cappuccino]) -> dg.SensorResult:
+    """A dead process cannot say that it is dead."""
+    from cappuccino_pipeline.trader import problems  # noqa: PLC0415 - imports torch
+
+    seen: dict[str, list[str]] = json.loads(context.cursor) if context.cursor else {"found": [], "told": []}
+    found = problems(cappuccino)
+    kinds = [_DIGITS.sub("#", problem) for problem in found]  # a heartbeat's age is no news
+    for kind, problem in zip(kinds, found, strict=True):
+        if kind in seen["found"] and kind not in seen["told"]:
+            cappuccino.alerts.send(Alert(when=cappuccino.clock.now(), source="trader", reason=problem))
+            seen["told"].append(kind)
+    cappuccino.alerts.close()
+    cursor = json.dumps({"found": kinds, "told": [kind for kind in seen["told"] if kind in kinds]})
+    return dg.SensorResult(skip_reason="; ".join(found) or "the trader is well, or nothing is deployed", cursor=cursor)

@@ -1,5 +1,6 @@
-"""`cappuccino ui`: Dagster and MLflow side by side on the loopback address, started and stopped together."""
+"""`cappuccino ui`: Dagster and MLflow side by side, on the loopback address, started and stopped together."""
 
+import ipaddress
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from cappuccino_pipeline.dagster_home import bury_dead_runs, open_instance
 from cappuccino_pipeline.resources import Cappuccino
 
 HOST = "127.0.0.1"  # neither page has a login
+_OWN_ADDRESS = {"0.0.0.0": HOST, "::": "::1"}  # of a server that listens on every one
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 
@@ -33,15 +35,23 @@ class _Server:
     process: subprocess.Popen[bytes]
 
 
-def serve(*, dagster_port: int, mlflow_port: int) -> None:
+def serve(*, dagster_port: int, mlflow_port: int, host: str = HOST) -> None:
     """Start both servers, print their addresses once both answer, and stop both on Ctrl-C or TERM.
 
+    Args:
+        dagster_port: 0 takes any free one; `mlflow_port` too.
+        mlflow_port: of MLflow's page.
+        host: address both listen on; any but a loopback address is warned about.
+
     Raises:
-        ConfigurationError: a port is taken, another `ui` works on the same state, or a server did not come up.
+        ConfigurationError: a port is taken, the host is not an address of this machine, another `ui` works on the
+            same state, or a server did not come up.
     """
     configuration = Configuration.read()
-    dagster_port = _free_port(dagster_port, option="--dagster-port")
-    mlflow_port = _free_port(mlflow_port, option="--mlflow-port")
+    if warning := exposure_warning(host):
+        print(warning, file=sys.stderr, flush=True)
+    dagster_port = _free_port(dagster_port, host=host, option="--dagster-port")
+    mlflow_port = _free_port(mlflow_port, host=host, option="--mlflow-port")
     lock = FileLock(configuration.dagster_home.with_name(".ui.lock"))
     try:
         lock.acquire(timeout=0)
@@ -62,8 +72,8 @@ def serve(*, dagster_port: int, mlflow_port: int) -> None:
             f"{configuration.source} bars, {covered}; starting Dagster and MLflow ...",
             flush=True,
         )
-        servers += [_start_mlflow(configuration, port=mlflow_port)]
-        servers += [_start_dagster(configuration, port=dagster_port)]
+        servers += [_start_mlflow(configuration, host=host, port=mlflow_port)]
+        servers += [_start_dagster(configuration, host=host, port=dagster_port)]
         _wait_until_all_answer(servers)
         for server in servers:
             print(f"{server.name:8} {server.url}", flush=True)
@@ -76,21 +86,41 @@ def serve(*, dagster_port: int, mlflow_port: int) -> None:
         lock.release()
 
 
-def _free_port(port: int, *, option: str) -> int:
-    with socket.socket() as probe:
+def exposure_warning(host: str) -> str | None:
+    """What opening the pages means; None for a loopback address.
+
+    Raises:
+        ConfigurationError: it is not an IP address.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise ConfigurationError(f"--host is {host!r}; it must be an IP address such as 127.0.0.1.") from error
+    if address.is_loopback:
+        return None
+    return (
+        f"WARNING: listening on {host}, where others can reach it. Neither page has a login: whoever reaches the ports "
+        "can start runs, read all data and move the aliases that decide what trades. See docs/keeping.md."
+    )
+
+
+def _free_port(port: int, *, host: str, option: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"port {port} on {HOST} is taken ({error.strerror}); stop what uses it or choose another with {option}."
+                f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it, "
+                f"choose another with {option}, or another --host."
             ) from error
         return int(probe.getsockname()[1])
 
 
-def _start_dagster(configuration: Configuration, *, port: int) -> _Server:
-    command = ["dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-h", HOST, "-p", str(port)]
-    url = f"http://{HOST}:{port}"
+def _start_dagster(configuration: Configuration, *, host: str, port: int) -> _Server:
+    command = ["dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-h", host, "-p", str(port)]
+    url = _url(host, port)
     log = configuration.dagster_home / "dagster-dev.log"
     # The servers run in the repository's folder, so relative folders of the caller are passed on as absolute ones.
     environment = {"CAPPUCCINO_STATE": str(configuration.state)}
@@ -99,18 +129,26 @@ def _start_dagster(configuration: Configuration, *, port: int) -> _Server:
     return _start("Dagster", command, url=url, answers_at=f"{url}/server_info", log=log, environment=environment)
 
 
-def _start_mlflow(configuration: Configuration, *, port: int) -> _Server:
+def _start_mlflow(configuration: Configuration, *, host: str, port: int) -> _Server:
     root = configuration.mlflow_root
     root.mkdir(exist_ok=True)
     command = ["mlflow", "server", "--backend-store-uri", configuration.mlflow_uri, "--default-artifact-root"]
-    command += [(root / "artifacts").as_uri(), "--host", HOST, "--port", str(port), "--workers", "1"]
-    url = f"http://{HOST}:{port}"
+    command += [(root / "artifacts").as_uri(), "--host", host, "--port", str(port), "--workers", "1"]
+    url = _url(host, port)
+    if exposure_warning(host):
+        command += ["--allowed-hosts", "*"]  # else MLflow refuses requests that name another host than localhost
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # unused here, and costs 0.5 GB and 15 s
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     log = root / "server.log"
     return _start("MLflow", command, url=url, answers_at=f"{url}/health", log=log, environment=environment)
+
+
+def _url(host: str, port: int) -> str:
+    """Where it answers on this machine; every address is this one too."""
+    host = _OWN_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _start(

@@ -9,6 +9,7 @@ from cappuccino_ml.bars.files import FilesSource, files_source
 from cappuccino_ml.bars.grid import align
 from cappuccino_ml.bars.ingest import (
     bars_table,
+    fetch_bars,
     ingest_month,
     month_bounds,
     months_between,
@@ -56,6 +57,7 @@ __all__ = [
     "audit_bars",
     "bars_table",
     "compare_clocks",
+    "fetch_bars",
     "files_source",
     "find_outliers",
     "ingest_month",

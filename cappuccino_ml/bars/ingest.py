@@ -99,7 +99,7 @@ def ingest_month(
         try:
             for symbol in universe.symbols:
                 for first, stop in known[symbol].wanted(span, universe, refresh=refresh):
-                    fresh = _fetch(source, symbol, universe, first, stop)
+                    fresh = fetch_bars(source, symbol, universe, first, stop)
                     change = take_in(known[symbol].bars, fresh)
                     known[symbol] = known[symbol].learn(change.bars, asked=(first, stop), settled=settled)
                     asked.setdefault(symbol, []).append([first.isoformat(), stop.isoformat()])
@@ -283,7 +283,8 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _fetch(source: BarSource, symbol: str, universe: Universe, start: datetime, end: datetime) -> pd.DataFrame:
+def fetch_bars(source: BarSource, symbol: str, universe: Universe, start: datetime, end: datetime) -> pd.DataFrame:
+    """Bars of `symbol` that open in [start, end), checked: sorted, each time once, finite; see `BarSource.fetch`."""
     bars = tidy_bars(source.fetch(symbol=symbol, universe=universe, start=start, end=end), symbol=symbol)
     # A source may send more than was asked for, the forming bar included.
     inside = (bars["timestamp"] >= pd.Timestamp(start)) & (bars["timestamp"] < pd.Timestamp(end))

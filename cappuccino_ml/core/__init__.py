@@ -1,5 +1,6 @@
-"""What every room needs: errors, settings, hashing, whole-or-nothing files, clocks, seeds."""
+"""What every room needs: alerts, errors, settings, hashing, whole-or-nothing files, clocks, seeds."""
 
+from cappuccino_ml.core.alerts import Alert, Alerts, AllAlerts, FileAlerts, LogAlerts, WebhookAlerts
 from cappuccino_ml.core.clock import Clock, ManualClock, SystemClock
 from cappuccino_ml.core.errors import (
     CappuccinoError,
@@ -17,18 +18,24 @@ from cappuccino_ml.core.seeding import derive_seed
 from cappuccino_ml.core.settings import Settings, read_settings
 
 __all__ = [
+    "Alert",
+    "Alerts",
+    "AllAlerts",
     "CappuccinoError",
     "CheckpointError",
     "Clock",
     "ConfigurationError",
     "DataError",
+    "FileAlerts",
     "LakeError",
+    "LogAlerts",
     "ManualClock",
     "SchemaMismatch",
     "Settings",
     "SourceError",
     "SystemClock",
     "TradingError",
+    "WebhookAlerts",
     "artifact_folder",
     "canonical_json",
     "code_version",

@@ -1,6 +1,7 @@
 """Encoders on disk: weights in safetensors, everything else in JSON, read back only if whole, unaltered and fitting."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import safetensors.torch
@@ -19,6 +20,7 @@ from cappuccino_ml.core import (
     write_json,
 )
 from cappuccino_ml.encoder.epochs import PretrainingSettings
+from cappuccino_ml.encoder.masked_model import MaskedFeatureModel
 from cappuccino_ml.encoder.pretraining import Epoch, Pretrained
 from cappuccino_ml.encoder.resume import State
 from cappuccino_ml.encoder.settings import EncoderSettings
@@ -28,8 +30,26 @@ from cappuccino_ml.features import FeatureSchema, Scaler
 
 BEST = "encoder.safetensors"
 FINAL = "final.safetensors"
+DECODERS = "decoders.safetensors"  # of the best epoch
 CONFIG = "config.json"
 HISTORY = "training_history.json"
+
+
+class Transfer(Settings):
+    """The record of a named transfer: weights learned under one schema, put to use under another.
+
+    `first`, `last` and `scaler` beside it are the target's, whose training rows shaped the scaler and nothing else;
+    history, seed and skill are the source's.
+    """
+
+    name: str
+    source_key: str  # names the encoder the weights come from
+    source_dataset_key: str
+    source_schema: FeatureSchema
+    source_schema_hash: str
+    target_schema_hash: str
+    source_until: datetime  # UTC, open of the last bar that shaped the weights
+    read_as: dict[str, str]  # target ticker -> the source ticker whose token weights read it
 
 
 class EncoderConfig(Settings):
@@ -49,6 +69,7 @@ class EncoderConfig(Settings):
     epochs: int  # trained
     skill: Skill
     weights_sha256: dict[str, str]  # file name -> 64 hex digits
+    transfer: Transfer | None = None  # how the weights came to this schema, if they were learned under another
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,13 @@ class LoadedEncoder:
 
 
 def save_encoder(
-    folder: Path, *, pretrained: Pretrained, schema: FeatureSchema, scaler: Scaler, dataset_key: str
+    folder: Path,
+    *,
+    pretrained: Pretrained,
+    schema: FeatureSchema,
+    scaler: Scaler,
+    dataset_key: str,
+    transfer: Transfer | None = None,
 ) -> EncoderConfig:
     """Write a whole encoder folder or none; the same arguments give the same bytes.
 
@@ -70,6 +97,7 @@ def save_encoder(
         schema: meaning of the last two axes of the market it was trained on.
         scaler: what scaled that market.
         dataset_key: names the dataset that `pretrained.first` and `last` count rows of.
+        transfer: the record of where the weights come from, if not from this schema.
 
     Returns:
         What was written to config.json.
@@ -86,6 +114,7 @@ def save_encoder(
             "pass those it was trained with."
         )
     states: dict[str, State] = {BEST: pretrained.encoder.state_dict(), FINAL: pretrained.final}
+    states[DECODERS] = pretrained.decoders
     states |= {f"epoch-{epoch:03d}.safetensors": state for epoch, state in pretrained.checkpoints.items()}
     with artifact_folder(folder) as aside:
         for name, state in states.items():
@@ -105,6 +134,7 @@ def save_encoder(
             epochs=len(pretrained.history),
             skill=pretrained.skill,
             weights_sha256={name: file_sha256(aside / name) for name in states},
+            transfer=transfer,
         )
         write_json(aside / HISTORY, [epoch.model_dump(mode="json") for epoch in pretrained.history])
         write_json(aside / CONFIG, config)
@@ -144,6 +174,25 @@ def load_encoder(folder: Path, *, expected: FeatureSchema | None, weights: str =
             f"{folder / weights} does not fit the shape in {CONFIG} ({' '.join(str(error).split())}); pre-train again."
         ) from error
     return LoadedEncoder(encoder=encoder.eval(), config=config)
+
+
+def load_masked_model(folder: Path) -> MaskedFeatureModel:
+    """The encoder of the best epoch with its decoders, in eval mode: to measure skill, or to transfer.
+
+    Raises:
+        CheckpointError: as `load_encoder`, or the decoders do not fit.
+    """
+    loaded = load_encoder(folder, expected=None)
+    schema = loaded.config.feature_schema
+    model = MaskedFeatureModel(loaded.config.encoder, tickers=len(schema.tickers), features=len(schema.features))
+    encoder = {f"encoder.{name}": value for name, value in loaded.encoder.state_dict().items()}
+    try:
+        model.load_state_dict(encoder | _read_weights(folder / DECODERS, loaded.config))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder / DECODERS} does not fit the shape in {CONFIG} ({' '.join(str(error).split())}); pre-train again."
+        ) from error
+    return model.eval()
 
 
 def read_history(folder: Path) -> list[Epoch]:

@@ -114,7 +114,7 @@ def validate(
         CappuccinoError: a loss is not finite, or memory ran out.
     """
     model.eval()
-    total = torch.zeros(2, dtype=torch.float64)
+    total = torch.zeros(2, dtype=torch.float64, device="cpu")
     count = hidden_per_feature(held.mask)
     with _memory_explained(model, settings):
         for part in held.split(settings.at_once):

@@ -9,7 +9,7 @@ from cappuccino_ml.encoder.transformer import FTTransformerEncoder
 
 
 class MaskedFeatureModel(nn.Module):
-    """An encoder and two decoders of what was hidden. The decoders are thrown away after pre-training."""
+    """An encoder and two decoders of what was hidden. No policy reads the decoders; they are kept to measure skill."""
 
     def __init__(self, settings: EncoderSettings, *, tickers: int, features: int) -> None:
         super().__init__()
@@ -23,6 +23,11 @@ class MaskedFeatureModel(nn.Module):
         self.token_bias = nn.Parameter(torch.zeros(tokenizer.market_tokens, 1, tokenizer.width))
         # ... which is what a policy reads. So the encoding must tell all entries as well.
         self.from_encoding = nn.Linear(settings.encoding_dim, tokenizer.market_tokens * tokenizer.width)
+
+    def decoders(self) -> dict[str, Tensor]:
+        """The decoders' weights alone, by the names they have here."""
+        state: dict[str, Tensor] = self.state_dict()
+        return {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
     def forward(self, batch: Tensor, mask: Tensor, entries: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Windows and mask [B, L, N, F] -> both decoders' estimates of every entry, the same shape."""

@@ -46,6 +46,7 @@ class Pretrained:
     """What pre-training gives."""
 
     encoder: FTTransformerEncoder  # of the best epoch, in eval mode
+    decoders: State  # of the same epoch: what the skill was measured with
     final: State  # encoder weights of the last epoch
     checkpoints: dict[int, State]  # encoder weights every `checkpoint_every` epochs
     history: list[Epoch]
@@ -99,8 +100,8 @@ def pretrain(
         "pretraining": settings.model_dump(mode="json"),
         "code": code_version("encoder"),
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))
+    with torch.random.fork_rng(devices=[bars.device] if bars.is_cuda else []):
+        torch.manual_seed(derive_seed(seed, "pretraining", "weights and dropout"))  # of the CPU and of every GPU
         model = MaskedFeatureModel(encoder, tickers=bars.shape[1], features=bars.shape[2]).to(bars.device)
         progress = Progress(
             model=model,
@@ -132,6 +133,7 @@ def pretrain(
         shutil.rmtree(resume, ignore_errors=True)
     return Pretrained(
         encoder=model.encoder,
+        decoders=model.decoders(),
         final=final,
         checkpoints=progress.checkpoints,
         history=history,

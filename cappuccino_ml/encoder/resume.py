@@ -35,6 +35,8 @@ def save_progress(folder: Path, progress: Progress, *, identity: dict[str, Any])
     states: dict[str, State] = {"model": progress.model.state_dict(), "best": progress.best}
     states |= {f"checkpoint-{epoch}": state for epoch, state in progress.checkpoints.items()}
     states["random"] = {"masks": progress.generator.get_state(), "dropout": torch.get_rng_state()}
+    if (device := _device(progress.model)).type == "cuda":
+        states["random"]["dropout on the GPU"] = torch.cuda.get_rng_state(device)
     states |= states_of(progress.optimizer)
     save_states(folder, states, history=progress.history, identity=identity)
 
@@ -49,6 +51,8 @@ def load_progress(folder: Path, progress: Progress, *, identity: dict[str, Any])
     restore(progress.optimizer, states)
     progress.generator.set_state(states["random"]["masks"])
     torch.set_rng_state(states["random"]["dropout"])
+    if (device := _device(progress.model)).type == "cuda":
+        torch.cuda.set_rng_state(states["random"]["dropout on the GPU"], device)
     progress.best = states["best"]
     progress.checkpoints |= {
         int(part.removeprefix("checkpoint-")): state for part, state in states.items() if part.startswith("checkpoint-")
@@ -69,6 +73,10 @@ def restore(optimizer: torch.optim.Optimizer, states: Mapping[str, State]) -> No
         int(part.removeprefix("optimizer-")): state for part, state in states.items() if part.startswith("optimizer-")
     }
     optimizer.load_state_dict(stored)
+
+
+def _device(model: MaskedFeatureModel) -> torch.device:
+    return next(model.parameters()).device
 
 
 def save_states(

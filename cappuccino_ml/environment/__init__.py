@@ -13,12 +13,13 @@ from cappuccino_ml.environment.costs import Costs, per_ticker
 from cappuccino_ml.environment.episodes import Episodes
 from cappuccino_ml.environment.guards import Guards
 from cappuccino_ml.environment.portfolio import Book, decide, settle, shrink_buys
-from cappuccino_ml.environment.positions import Positions
+from cappuccino_ml.environment.positions import CPU, Positions
 from cappuccino_ml.environment.reward import Reward
 from cappuccino_ml.environment.segments import SegmentedEnv
 from cappuccino_ml.environment.vector import Layout, Step, VectorEnv
 
 __all__ = [
+    "CPU",
     "Act",
     "Backtest",
     "Book",

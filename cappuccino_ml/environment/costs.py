@@ -71,11 +71,11 @@ def per_ticker(rule: PerTicker, *, tickers: int) -> tuple[float, ...]:
     return rule
 
 
-def broadcast(rule: PerTicker, *, tickers: int) -> float | Tensor:
+def broadcast(rule: PerTicker, *, tickers: int, device: torch.device) -> float | Tensor:
     """A lot rule as a number, or as a tensor [N] of one number per ticker; see `per_ticker` for the error."""
-    return _tensor(per_ticker(rule, tickers=tickers)) if isinstance(rule, tuple) else rule
+    return _tensor(per_ticker(rule, tickers=tickers), device) if isinstance(rule, tuple) else rule
 
 
 @lru_cache(maxsize=64)
-def _tensor(rule: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rule, dtype=torch.float64)
+def _tensor(rule: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(rule, dtype=torch.float64, device=device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cappuccino_ml.environment.costs import Costs, broadcast
 from cappuccino_ml.environment.guards import Guards
-from cappuccino_ml.environment.positions import Positions
+from cappuccino_ml.environment.positions import CPU, Positions
 
 _ROUNDING = 1e-9  # share of an increment: 0.3 / 0.1 must count as three lots
 _TINY = 1e-300  # keeps 0 / 0 away
@@ -33,16 +33,18 @@ class Book:
     remembers: bool = True  # whether `positions` is kept; a third of the time, for nothing where no guard asks
 
     @classmethod
-    def fresh(cls, *, capital: float, books: int, tickers: int, remembers: bool = True) -> "Book":
+    def fresh(
+        cls, *, capital: float, books: int, tickers: int, remembers: bool = True, device: torch.device = CPU
+    ) -> "Book":
         """`books` accounts with `capital` in cash and nothing else; see `Guards.need_memory` for `remembers`."""
-        cash = torch.full((books,), capital, dtype=torch.float64)
+        cash = torch.full((books,), capital, dtype=torch.float64, device=device)
         return cls(
             cash=cash,
-            units=torch.zeros(tickers, books, dtype=torch.float64).t(),
+            units=torch.zeros(tickers, books, dtype=torch.float64, device=device).t(),
             peak=cash.clone(),
             worst=torch.ones_like(cash),
-            halted=torch.zeros(books, dtype=torch.bool),
-            positions=Positions.none(books=books, tickers=tickers),
+            halted=torch.zeros(books, dtype=torch.bool, device=device),
+            positions=Positions.none(books=books, tickers=tickers, device=device),
             remembers=remembers,
         )
 
@@ -66,7 +68,7 @@ class Book:
         """The scale-free portfolio part of the state: cash share, then weights -> [B, 1 + N], float32."""
         value = self.units * price
         equity = self.cash + total(value)
-        entries = torch.empty(len(equity), 1 + value.shape[1])
+        entries = torch.empty(len(equity), 1 + value.shape[1], device=value.device)
         entries[:, 0] = self.cash / equity
         entries[:, 1:] = value / equity.unsqueeze(-1)
         return entries
@@ -174,10 +176,10 @@ def total(x: Tensor) -> Tensor:
 
 def _worth_sending(units: Tensor, close: Tensor, costs: Costs) -> Tensor:
     """`units`, zero where they are worth less than the minimum notional."""
-    least = broadcast(costs.min_notional, tickers=units.shape[1])
+    least = broadcast(costs.min_notional, tickers=units.shape[1], device=units.device)
     return (units * close).ge_(least).mul_(units)
 
 
 def _lots(units: Tensor, costs: Costs) -> Tensor:
-    increment = broadcast(costs.increment, tickers=units.shape[1])
+    increment = broadcast(costs.increment, tickers=units.shape[1], device=units.device)
     return (units / increment).add_(_ROUNDING).floor_().mul_(increment)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cappuccino_ml.environment.guards import Guards
 
+CPU = torch.device("cpu")
 _TINY = 1e-300  # keeps 0 / 0 away
 
 
@@ -25,17 +26,17 @@ class Positions:
     stopped: Tensor  # 1 where a stop was hit and not everything is sold yet: it stays until everything is
 
     @classmethod
-    def none(cls, *, books: int, tickers: int) -> "Positions":
+    def none(cls, *, books: int, tickers: int, device: torch.device = CPU) -> "Positions":
         """Nothing held, nothing remembered."""
         # Memory runs along the books: sums over tickers and operations with [B, 1] are several times faster so.
-        return cls(*(torch.zeros(tickers, books, dtype=torch.float64).t() for _ in fields(cls)))
+        return cls(*(torch.zeros(tickers, books, dtype=torch.float64, device=device).t() for _ in fields(cls)))
 
     @classmethod
     def of_one_book(cls, memory: Sequence[Mapping[str, float]]) -> "Positions":
         """B = 1, from what `memory_of` gave, ticker by ticker; an empty mapping is a ticker without memory."""
         return cls(
             *(
-                torch.tensor([[float(one.get(field.name, 0.0)) for one in memory]], dtype=torch.float64)
+                torch.tensor([[float(one.get(field.name, 0.0)) for one in memory]], dtype=torch.float64, device=CPU)
                 for field in fields(cls)
             )
         )

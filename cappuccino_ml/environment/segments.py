@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
@@ -49,8 +48,8 @@ class SegmentedEnv(VectorEnv):
                 f"the longest segment has {longest} rows, fewer than one episode of {layout.episode_bars} bars; "
                 "shorten the episode"
             )
-        starts = [torch.arange(first, last - layout.episode_bars + 1) for first, last in self.segments]
-        self._starts = torch.cat(starts)
+        starts = [np.arange(first, last - layout.episode_bars + 1) for first, last in self.segments]
+        self._starts = np.concatenate(starts)
         super().__init__(
             open_=open_,
             close=close,
@@ -72,6 +71,5 @@ class SegmentedEnv(VectorEnv):
         """Standard deviation of equal weight's log-return per bar over the segments' rows."""
         return float(torch.cat([self._equal_weight[first:last] for first, last in self.segments]).std())
 
-    def _start_rows(self) -> Tensor:
-        chosen = torch.randint(len(self._starts), (self.layout.timestamps,), generator=self._random)
-        return self._starts[chosen]
+    def _start_row(self, draw: np.random.Generator) -> int:
+        return int(self._starts[draw.integers(len(self._starts))])

@@ -1,6 +1,8 @@
 """Many books at once, in groups that share their timestamps, so that each moment of the market is encoded once.
 
 The market does not care what we hold: an observation is a row index and 1 + N portfolio entries, never a window.
+Each group and each book has its own random stream, found from the seed, its index and how often it has begun anew: what
+it draws does not depend on how many others there are, nor on which of them ended first.
 """
 
 import hashlib
@@ -15,11 +17,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from cappuccino_ml.core import CappuccinoError, Settings
+from cappuccino_ml.core import CappuccinoError, Settings, derive_seed
 from cappuccino_ml.environment.bar import Bar, play
 from cappuccino_ml.environment.costs import Costs
 from cappuccino_ml.environment.guards import Guards
-from cappuccino_ml.environment.portfolio import Book, total
+from cappuccino_ml.environment.portfolio import Book
+from cappuccino_ml.environment.positions import CPU
 from cappuccino_ml.environment.reward import Reward
 
 CAPITAL = 100_000.0  # quote currency; policies see weights only, so it matters to the lot rules alone
@@ -78,6 +81,7 @@ class VectorEnv:
         costs: Costs,
         reward: Reward,
         seed: int,
+        device: torch.device = CPU,
     ) -> None:
         """Make the environments; call `begin_rollout` before stepping.
 
@@ -89,7 +93,9 @@ class VectorEnv:
             guards: limits.
             costs: fees and lots.
             reward: what is paid.
-            seed: of start rows and starting weights.
+            seed: of start rows, group by group, and of starting weights, book by book; drawn on the CPU, so they do
+                not depend on `device`.
+            device: where the books and the prices are.
 
         Raises:
             ValueError: the span leaves the data or is shorter than one episode.
@@ -102,34 +108,39 @@ class VectorEnv:
             )
         self.layout, self.guards, self.costs, self.reward = layout, guards, costs, reward
         self.first, self.last = first, last
-        self._open, self._close = torch.from_numpy(open_), torch.from_numpy(close)
-        self._tradable = torch.from_numpy(tradable).double()
+        self.device = device
+        self._open, self._close = torch.from_numpy(open_).to(device), torch.from_numpy(close).to(device)
+        self._tradable = torch.from_numpy(tradable).double().to(device)
         self._equal_weight = torch.log((self._close[1:] / self._close[:-1]).mean(-1))  # [T - 1], of bar t + 1
         self.reset(seed=seed)
 
     def reset(self, *, seed: int) -> None:
         """Forget everything: new start rows and new accounts, as if just made with `seed`."""
-        self._random = torch.Generator().manual_seed(seed)
-        groups = self.layout.timestamps
-        self.t = torch.zeros(groups, dtype=torch.long)
+        groups, books, tickers = self.layout.timestamps, self.layout.books, self._close.shape[1]
+        self._keys = torch.tensor([derive_seed(seed, "starts"), derive_seed(seed, "holdings")], device=CPU)
+        self._begun = torch.zeros(groups, dtype=torch.long, device=CPU)  # episodes of each group
+        self._opened = torch.zeros(books, dtype=torch.long, device=CPU)  # accounts of each book
+        self.t = torch.zeros(groups, dtype=torch.long, device=self.device)
         # Episodes of different groups end at different rollouts, so a batch never holds one phase only.
-        self._rollouts_left = torch.arange(groups) % (self.layout.episode_bars // self.layout.steps)
-        books, tickers = self.layout.books, self._close.shape[1]
-        self.book = Book.fresh(capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory)
-        self._restart(torch.ones(groups, dtype=torch.bool))
+        self._rollouts_left = torch.arange(groups, device=self.device) % (self.layout.episode_bars // self.layout.steps)
+        self.book = Book.fresh(
+            capital=CAPITAL, books=books, tickers=tickers, remembers=self.guards.need_memory, device=self.device
+        )
+        self._restart(torch.ones(groups, dtype=torch.bool, device=self.device))
 
     def identity(self) -> dict[str, Any]:
         """What this environment is made of, as JSON: rows, layout, rules, and a hash of its prices."""
         prices = hashlib.sha256()
         for values in (self._open, self._close, self._tradable):
-            prices.update(values.numpy().tobytes())
+            prices.update(values.cpu().numpy().tobytes())
         rules = {"layout": self.layout, "guards": self.guards, "costs": self.costs, "reward": self.reward}
         rules_json = {name: rule.model_dump(mode="json") for name, rule in rules.items()}
         return {"rows": [self.first, self.last], "prices": prices.hexdigest(), **rules_json}
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name: `restore` goes on from it, in this process or another."""
-        parts = {"t": self.t, "rollouts_left": self._rollouts_left, "random": self._random.get_state()}
+        parts = {"t": self.t, "rollouts_left": self._rollouts_left}
+        parts |= {"keys": self._keys, "begun": self._begun, "opened": self._opened}
         for name, held in (("book", self.book), ("positions", self.book.positions)):
             values = {field.name: getattr(held, field.name) for field in fields(held)}
             parts |= {f"{name}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
@@ -137,8 +148,8 @@ class VectorEnv:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Become what gave `state`; it must be made of the same data and settings."""
-        self.t, self._rollouts_left = state["t"].clone(), state["rollouts_left"].clone()
-        self._random.set_state(state["random"])
+        self.t, self._rollouts_left = (state[name].to(self.device, copy=True) for name in ("t", "rollouts_left"))
+        self._keys, self._begun, self._opened = (state[name].to(CPU, copy=True) for name in ("keys", "begun", "opened"))
         for name, held in (("book", self.book), ("positions", self.book.positions)):
             for field in fields(held):
                 if f"{name}.{field.name}" in state:
@@ -152,7 +163,7 @@ class VectorEnv:
         if over.any():
             self._restart(over)
         self._rollouts_left = torch.where(over, self.layout.episode_bars // self.layout.steps, self._rollouts_left) - 1
-        return self.t + torch.arange(self.layout.steps + 1).unsqueeze(-1)
+        return self.t + torch.arange(self.layout.steps + 1, device=self.device).unsqueeze(-1)
 
     def entries(self) -> Tensor:
         """Portfolio part of the observation at close(t): [B, 1 + N], float32."""
@@ -210,27 +221,40 @@ class VectorEnv:
         return per_group.t().unsqueeze(-1).expand(tickers, groups, environments).reshape(tickers, -1).t()
 
     def _restart(self, groups: Tensor) -> None:
-        self.t = torch.where(groups, self._start_rows(), self.t)
+        key, begun = int(self._keys[0]), self._begun.tolist()
+        self.t = self.t.clone()
+        for group in groups.nonzero().flatten().tolist():
+            self.t[group] = self._start_row(_stream(key, group, begun[group]))
+        self._begun = self._begun + groups.to(CPU)
         self._fresh(groups.repeat_interleave(self.layout.environments))
 
-    def _start_rows(self) -> Tensor:
-        """First rows [G] of new episodes."""
-        span = self.last - self.first - self.layout.episode_bars + 1
-        return self.first + torch.randint(span, (self.layout.timestamps,), generator=self._random)
+    def _start_row(self, draw: np.random.Generator) -> int:
+        """First row of a new episode, which must end within the rows."""
+        return self.first + int(draw.integers(self.last - self.first - self.layout.episode_bars + 1))
 
     def _fresh(self, books: Tensor) -> None:
         """New accounts at the books' current rows: every second one in cash, the others with random weights.
 
         Random holdings show the critic and the actor what selling is like from the first rollout on.
         """
-        tickers = self.book.units.shape[1]
-        share = torch.rand(len(books), tickers, generator=self._random, dtype=torch.float64)
-        invested = torch.rand(len(books), 1, generator=self._random, dtype=torch.float64)
-        share = torch.empty_like(self.book.units).copy_(share)
-        share = (share / total(share).unsqueeze(-1) * invested).clamp_(max=self.guards.max_weight)
-        share.mul_(1 - self.guards.min_cash)
-        share[::2] = 0.0
+        key, opened, tickers = int(self._keys[1]), self._opened.tolist(), self.book.units.shape[1]
+        holding = [book for book in books.nonzero().flatten().tolist() if book % 2]
+        share = torch.zeros_like(self.book.units)
+        if holding:
+            places = [divmod(book, self.layout.environments) for book in holding]  # (group, environment in it)
+            indices = [(group << 32) + environment for group, environment in places]
+            streams = [_stream(key, index, opened[book]) for book, index in zip(holding, indices, strict=True)]
+            drawn = np.array([stream.random(1 + tickers) for stream in streams])
+            weights = drawn[:, 1:] / drawn[:, 1:].sum(1, keepdims=True) * drawn[:, :1]
+            weights = weights.clip(max=self.guards.max_weight) * (1 - self.guards.min_cash)
+            share[torch.tensor(holding, device=self.device)] = torch.from_numpy(weights).to(self.device)
+        self._opened = self._opened + books.to(CPU)
         self.book.reopen(books, capital=CAPITAL, share=share, close=self._per_book(self._close[self.t]))
+
+
+def _stream(key: int, index: int, count: int) -> np.random.Generator:
+    """Random numbers of the `count`-th beginning of group or book `index`; nothing has to be kept but the count."""
+    return np.random.Generator(np.random.Philox(key=[key, index], counter=[0, count, 0, 0]))
 
 
 def require_finite(action: Tensor) -> None:

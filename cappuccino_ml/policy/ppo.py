@@ -59,7 +59,7 @@ def train(
     """Train `agent` in place. On one thread the same arguments give the same bytes, killed and resumed or not.
 
     Args:
-        agent: see `build_agent`.
+        agent: see `build_agent`; on the device of `market` and `env`.
         market: scaled features [T, N, F], the table `env` was made from.
         env: environments over the training rows only.
         settings: see `PPOSettings`; `steps` decides when to stop, never a clock.
@@ -95,7 +95,7 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator("cpu").manual_seed(seed)
     identity = identity_of(agent, market, env, settings, seed=seed) if resume is not None else {}
     run = Run(agent=agent, optimizer=optimizer, env=env, random=random, history=[], identity=identity)
     if resume is not None:
@@ -155,7 +155,8 @@ def update(
     approx_kl = clipfrac = 0.0
     for _ in range(settings.epochs):
         kls, clips = [], []
-        for batch in torch.split(torch.randperm(moments, generator=random), size):
+        order = torch.randperm(moments, generator=random, device="cpu").to(advantage.device)
+        for batch in torch.split(order, size):
             actor_z, critic_z = encodings(rollout.rows[batch])
             mean = agent.mean_action(actor_z, rollout.entries[batch])
             new_value = agent.value(critic_z, rollout.entries[batch])

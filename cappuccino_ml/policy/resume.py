@@ -78,5 +78,5 @@ def _sha256(tensors: State) -> str:
     sha = hashlib.sha256()
     for name, value in tensors.items():
         sha.update(name.encode())
-        sha.update(value.detach().contiguous().numpy().tobytes())
+        sha.update(value.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]

@@ -51,13 +51,14 @@ def collect(
     actor_z, critic_z = actor_z.unflatten(0, rows.shape), critic_z.unflatten(0, rows.shape)
 
     std = agent.log_std.exp()
-    noise = torch.randn(steps, groups, books, len(std), generator=random)
-    entries = torch.empty(steps + 1, groups, books, 1 + len(std))
-    action = torch.empty(steps, groups, books, len(std))
+    # Drawn on the CPU: what is explored does not depend on the device.
+    noise = torch.randn(steps, groups, books, len(std), generator=random, device="cpu").to(env.device)
+    entries = torch.empty(steps + 1, groups, books, 1 + len(std), device=env.device)
+    action = torch.empty(steps, groups, books, len(std), device=env.device)
     mean = torch.empty_like(action)
-    reward = torch.empty(steps, layout.books, len(std), dtype=torch.float64)
+    reward = torch.empty(steps, layout.books, len(std), dtype=torch.float64, device=env.device)
     turnover = torch.empty_like(reward)
-    terminated = torch.empty(steps, layout.books, dtype=torch.bool)
+    terminated = torch.empty(steps, layout.books, dtype=torch.bool, device=env.device)
     for step in range(steps):
         entries[step] = env.entries().view(groups, books, -1)
         mean[step] = agent.actor(actor_z[step], entries[step])
@@ -105,7 +106,8 @@ class Encodings:
         self._table: tuple[Tensor, Tensor] | None = None
         if agent.settings.freeze_encoder:
             with torch.no_grad():
-                parts = [agent.encode(market, rows) for rows in torch.split(torch.arange(first, last + 1), 1024)]
+                asked = torch.arange(first, last + 1, device=market.device)
+                parts = [agent.encode(market, rows) for rows in torch.split(asked, 1024)]
             self._table = torch.cat([a for a, _ in parts]), torch.cat([c for _, c in parts])
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,14 +12,18 @@ from cappuccino_ml.verdict import ValidationReport
 PICTURES = (
     "coverage",
     "feature_distributions",
+    "feature_correlation",
     "pretraining",
+    "feature_skill",
     "attention",
     "study_history",
     "learning_curves",
+    "drivers",
     "equity",
     "intervals",
     "cross_validation",
     "session",
+    "session_trades",
 )
 
 

@@ -59,8 +59,9 @@ def document(
     lead: Sequence[Text],
     tiles: Sequence[tuple[str, str, str, Tone]],
     sections: Sequence[Section],
+    refresh_s: int | None = None,
 ) -> str:
-    """The whole file; the same arguments give the same text."""
+    """The whole file; the same arguments give the same text. With `refresh_s` a browser reads it again so often."""
     body = [f"<h1>{escape(title)}</h1>", f'<p class="subtitle">{escape(subtitle)}</p>', '<div class="lead">']
     body += [_block(text) for text in lead]
     body += ["</div>", '<div class="tiles">']
@@ -78,7 +79,8 @@ def document(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(f'{title}: {subtitle}')}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + (f'<meta http-equiv="refresh" content="{refresh_s}">\n' if refresh_s else "")
+        + f"<title>{escape(f'{title}: {subtitle}')}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -232,7 +232,7 @@ def session(findings: Findings) -> Section:
     about = ", for the trader only" if is_rehearsal(findings) else ""
     blocks.append(Text(f"{facts.recommendation.upper()}{about}: {reasons}.", tone_of(facts.recommendation)))
     title = "REHEARSAL of a paper session" if is_rehearsal(findings) else "Paper session"
-    return Section(title, [*blocks, *pictures_of(findings, "session")])
+    return Section(title, [*blocks, *pictures_of(findings, "session", "session_trades")])
 
 
 def is_rehearsal(findings: Findings) -> bool:

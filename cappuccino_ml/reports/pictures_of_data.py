@@ -1,5 +1,6 @@
-"""Pictures of what goes in: bars and their holes, features and their spread, where an encoder looks."""
+"""Pictures of what goes in: bars and their holes, features, their spread and correlation, where an encoder looks."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cappuccino_ml.features import MarketTable
 from cappuccino_ml.reports.style import BLUE, INK, PALETTE, SKY, VERMILION, canvas, line_of_time
 
 _MAX_POINTS = 700  # a line on 8 inches shows no more
+_STRONG = 0.3  # correlations above it get a number
 _BANDS = (1, 25, 50, 75, 99)  # percentiles
 
 
@@ -65,7 +67,7 @@ def feature_distributions(*, market: MarketTable, label: str, path: Path) -> Pat
         for index, (ax, name) in enumerate(zip(axes, schema.features, strict=False)):
             ax.vlines(where, low[:, index], high[:, index], color=SKY, lw=1.2)
             ax.vlines(where, lower[:, index], upper[:, index], color=BLUE, lw=4.5)
-            ax.scatter(where, middle[:, index], color="white", s=7, zorder=3)
+            ax.scatter(where, middle[:, index], color="white", edgecolors=BLUE, linewidths=0.7, s=11, zorder=3)
             ax.set_title(name, fontsize=8, fontweight="normal")
             ax.set_xticks(where, schema.tickers, rotation=90, fontsize=6)
             ax.tick_params(axis="y", labelsize=6.5)
@@ -73,6 +75,44 @@ def feature_distributions(*, market: MarketTable, label: str, path: Path) -> Pat
             ax.margins(x=0.08)
         for ax in axes[len(schema.features) :]:
             ax.set_axis_off()
+    return path
+
+
+def feature_correlation(*, market: MarketTable, label: str, path: Path) -> Path:
+    """Correlation of features of one ticker, mean over tickers, and of tickers in one feature, mean over features.
+
+    Warm-up rows are left out; a series that never moves has no correlation and is left out of the means.
+    """
+    import matplotlib  # noqa: PLC0415  (0.5 s, paid only where a picture is drawn)
+
+    schema = market.schema
+    tickers, features = len(schema.tickers), len(schema.features)
+    live = market.features[market.warm_up :].reshape(-1, tickers * features)
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are drawn as nothing
+        flat = np.corrcoef(live, rowvar=False) if len(live) > 1 else np.full((tickers * features,) * 2, np.nan)
+        pairs = flat.reshape(tickers, features, tickers, features)
+        of_features = np.nanmean(np.einsum("nfng->nfg", pairs), axis=0)
+        of_tickers = np.nanmean(np.einsum("nfmf->nmf", pairs), axis=2)
+    shades = matplotlib.colormaps["RdBu_r"].resampled(21)  # a finer scale would lose its rare colours in a small file
+    title = f"Correlation of features before scaling, {len(live):,} rows"
+    with canvas(path=path, label=label, title=title, columns=2, height=4.3) as (left, right):
+        parts = (
+            (left, of_features, schema.features, "features of one ticker (mean over tickers)"),
+            (right, of_tickers, schema.tickers, "tickers (mean over features)"),
+        )
+        for ax, values, names, what in parts:
+            image = ax.imshow(values, cmap=shades, vmin=-1, vmax=1)
+            ax.set_title(what, fontsize=9)
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+            ax.set_yticks(range(len(names)), names, fontsize=7)
+            ax.grid(visible=False)
+            for (row, column), value in np.ndenumerate(values):
+                if row != column and abs(value) >= _STRONG:  # false where it is unknown
+                    ink = "white" if abs(value) > 0.65 else INK
+                    ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=5.5, color=ink)
+        bar = left.figure.colorbar(image, ax=[left, right], fraction=0.02, pad=0.01)
+        bar.set_label("correlation; in the fields, %", fontsize=8)
     return path
 
 
@@ -89,7 +129,7 @@ def attention(
     title = "Where the encoder looks (attention: not what changes a decision)"
     with canvas(path=path, label=label, title=title, height=0.36 * len(tickers) + 1.7) as (ax,):
         # Light is little, dark is much; the scale starts at 0 so that an even encoder looks even.
-        image = ax.imshow(share, cmap="Blues", vmin=float(share.min()), vmax=float(share.max()), aspect="auto")
+        image = ax.imshow(share, cmap="Blues", vmin=0.0, vmax=float(share.max()), aspect="auto")
         ax.set_yticks(range(len(tickers)), tickers)
         ax.set_xticks(range(len(features)), features, rotation=35, ha="right", rotation_mode="anchor")
         ax.grid(visible=False)

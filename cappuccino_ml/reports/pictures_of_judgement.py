@@ -1,9 +1,11 @@
-"""Pictures of what came of it: equity on the holdout, Sharpe ratios with their intervals, the paper session."""
+"""Pictures of what came of it: equity on the holdout, Sharpe ratios with intervals, the paper session, its trades."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cappuccino_ml.reports.style import (
     BLUE,
@@ -115,7 +117,7 @@ def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path, regim
 
 
 def intervals(*, report: ValidationReport, path: Path) -> Path:
-    """Annual net Sharpe of every policy on the holdout with its 95% interval, best on top."""
+    """Annual net Sharpe of every policy on the holdout with its 95% interval, best on top; FT less MLP above all."""
     rows = sorted(report.rows, key=lambda row: row.performance.annual_sharpe)
     bars = report.rows[0].performance.bars
     title = f"Net Sharpe a year on {bars:,} holdout bars, with 95% intervals"
@@ -124,7 +126,7 @@ def intervals(*, report: ValidationReport, path: Path) -> Path:
         for place, row in enumerate(rows):
             value = row.performance.annual_sharpe
             mine = row.name == report.candidate
-            colour = BLUE if mine else ORANGE if row.name in _FINALISTS else FAINT
+            colour = _COLOURS[row.name] if row.name in _FINALISTS else FAINT
             if row.interval is not None:
                 ax.hlines(place, *row.interval, color=colour, lw=3.2 if mine else 1.8)
                 note = f"{signed(value)}  ({interval(row.interval)})"
@@ -136,7 +138,16 @@ def intervals(*, report: ValidationReport, path: Path) -> Path:
                 fontweight="bold" if mine else "normal",
             )  # fmt: skip
         names = [policy_name(row.name) + (" (candidate)" if row.name == report.candidate else "") for row in rows]
-        ax.set_yticks(range(len(rows)), names)
+        test = report.ft_against_mlp.test if report.ft_against_mlp is not None else None
+        if test is not None:
+            top = len(rows) + 0.4
+            ax.axhline(len(rows) - 0.3, color=FAINT, lw=0.8)
+            ax.hlines(top, *test.interval, color=INK, lw=1.8)
+            ax.scatter(test.difference, top, color=INK, marker="D", s=30, zorder=3)
+            note = f"{signed(test.difference)}  ({interval(test.interval)})"
+            ax.annotate(note, (1.01, top), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
+            names.append("FT less MLP")
+        ax.set_yticks([*range(len(rows)), *([len(rows) + 0.4] if test is not None else [])], names)
         ax.set_xlabel("annual Sharpe, net of costs")
         ax.grid(visible=False, axis="y")
     return path
@@ -199,4 +210,54 @@ def session(*, equity: pd.DataFrame, report: SessionReport, label: str, path: Pa
         low.set_ylim(-reach, reach)
         low.set_ylabel("gap, bps")
         line_of_time(low)
+    return path
+
+
+def session_trades(
+    *,
+    times: NDArray[np.datetime64],
+    close: NDArray[np.float64],
+    fills: pd.DataFrame,
+    report: SessionReport,
+    tickers: Sequence[str],
+    label: str,
+    path: Path,
+) -> Path:
+    """The session's fills on the price of each ticker; the larger the mark, the larger the trade.
+
+    Args:
+        times: open times of the session's bars [K].
+        close: closes [K, N], quote currency.
+        fills: columns `timestamp`, `ticker`, `side`, `quantity`, `price`.
+        report: the session's.
+        tickers: N names.
+        label: source of the bars.
+        path: PNG file.
+    """
+    notional = fills["quantity"] * fills["price"]
+    scale = 60.0 / float(notional.max()) if len(fills) else 1.0
+    columns = 2 if len(tickers) > 1 else 1
+    rows = -(-len(tickers) // columns)
+    title = f"{report.label}: {len(fills)} fills on the price (up: bought, down: sold)"
+    with canvas(
+        path=path, label=label, title=title, rows=rows, columns=columns, height=1.35 * rows + 0.6, share_x=True
+    ) as axes:
+        for column, (ax, ticker) in enumerate(zip(axes, tickers, strict=False)):
+            ax.plot(times, close[:, column], color=FAINT, lw=0.9, zorder=1)
+            mine = fills["ticker"] == ticker
+            counts = []
+            for side, marker, colour in (("buy", "^", BLUE), ("sell", "v", VERMILION)):
+                chosen = mine & (fills["side"] == side)
+                ax.scatter(
+                    fills.loc[chosen, "timestamp"].to_numpy(), fills.loc[chosen, "price"], marker=marker, color=colour,
+                    s=10 + scale * notional[chosen], linewidths=0.4, edgecolors="white", zorder=3,
+                )  # fmt: skip
+                counts.append(f"{int(chosen.sum())} {side if chosen.sum() == 1 else side + 's'}")
+            ax.set_title(f"{ticker}: {', '.join(counts)}", fontsize=8, fontweight="normal")
+            ax.tick_params(labelsize=7)
+            line_of_time(ax)
+            if column >= len(tickers) - columns:
+                ax.tick_params(labelbottom=True)  # also above an empty place
+        for ax in axes[len(tickers) :]:
+            ax.set_axis_off()
     return path

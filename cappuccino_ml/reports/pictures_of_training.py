@@ -1,6 +1,6 @@
 """Pictures of learning: an encoder's losses and skill, a study's trials, reward against environment steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ PREDICTORS = {
     "carry": "last value",
     "mean": "training mean",
 }
+_PREDICTOR_MARKERS = {"model": "o", "encoding": "D", "ridge": "s", "carry": "^"}
 _PREDICTOR_COLOURS = {"model": BLUE, "encoding": SKY, "ridge": ORANGE, "carry": GREEN, "mean": PINK}
 
 
@@ -49,6 +50,40 @@ def pretraining(*, histories: Mapping[str, list[Epoch]], skills: Mapping[str, Sk
         skill.margins(y=0.12)
         skill.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.08), columnspacing=1.0, handlelength=1.0)
         skill.grid(visible=False, axis="x")
+    return path
+
+
+def feature_skill(*, skills: Mapping[str, Skill], features: Sequence[str], label: str, path: Path) -> Path:
+    """R2 of hidden entries by feature, mean over encoders, for each predictor; best filled in on top.
+
+    Raises:
+        ValueError: the skills are of another number of features.
+    """
+    shown = [name for name in PREDICTORS if name != "mean" and any(name in one.r2 for one in skills.values())]
+    found = {}
+    for name in shown:
+        each = [one.r2_by_feature[name] for one in skills.values() if name in one.r2_by_feature]
+        if any(len(values) != len(features) for values in each):
+            raise ValueError(f"the skills are of {len(each[0])} features, not of the {len(features)} named")
+        # A feature that never moved has none; it is left out where it is missing.
+        columns = [[value for value in column if value is not None] for column in zip(*each, strict=True)]
+        found[name] = np.array([np.mean(column) if column else np.nan for column in columns])
+    order = np.argsort(found[shown[0]])
+    title = "Pre-training: which features are filled in, and by whom"
+    with canvas(path=path, label=label, title=title, height=0.27 * len(features) + 1.3) as (ax,):
+        where = np.arange(len(features))
+        ends = np.array([values[order] for values in found.values()])
+        ax.hlines(where, np.nanmin(ends, axis=0), np.nanmax(ends, axis=0), color=FAINT, lw=0.8, zorder=1)
+        for name, values in found.items():
+            marker = _PREDICTOR_MARKERS[name]
+            ax.scatter(
+                values[order], where, color=_PREDICTOR_COLOURS[name], marker=marker, s=34, label=PREDICTORS[name]
+            )
+        ax.axvline(0, color=INK, lw=0.8)
+        ax.set_yticks(where, [features[index] for index in order])
+        ax.set_xlabel("R2 of hidden entries: 1 is perfect, 0 as good as their own mean")
+        ax.grid(visible=False, axis="y")
+        ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return path
 
 
@@ -88,7 +123,7 @@ def learning_curves(*, curves: Mapping[str, list[list[Iteration]]], label: str, 
         label: source of the bars.
         path: PNG file.
     """
-    title = "Learning: reward of the exploring policy on its training rows"
+    title = "Learning: reward of the exploring policy on its training rows, mean and middle half"
     with canvas(path=path, label=label, title=title, height=3.4) as (ax,):
         for index, (arm, runs) in enumerate(curves.items()):
             lengths = [len(run) for run in runs if run]

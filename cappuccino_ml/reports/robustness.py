@@ -5,39 +5,39 @@ from collections.abc import Sequence
 from cappuccino_ml.reports.blocks import Block, Table, Text
 from cappuccino_ml.reports.findings import Judged
 from cappuccino_ml.reports.sections import finalist_label, pictures_of
-from cappuccino_ml.reports.words import interval, plain, share, signed, whole
-from cappuccino_ml.verdict import REGIMES, RegimeResult
+from cappuccino_ml.reports.words import interval, signed, whole
+from cappuccino_ml.verdict import REGIMES, RegimeScore
 
 
 def regimes(findings: Judged) -> list[Block]:
     """What every policy earned in each regime of the holdout."""
     table = findings.validation.regimes
-    found = {(result.policy, result.regime): result for result in table.results}
-    shown = [regime for regime in REGIMES if table.bars(regime)]
+    found = {(result.policy, score.regime): score for result in table.results for score in result.scores}
     ordered = sorted(findings.validation.rows, key=lambda row: -row.performance.annual_sharpe)
-    header = ["by regime: return, Sharpe (s.e.)"]
-    for regime in shown:
-        spells = sum(spell.regime == regime for spell in table.spells)
-        header.append(f"{regime}: {whole(table.bars(regime))} bars in {spells}")
+    some = [found[ordered[0].name, regime] for regime in REGIMES]
+    shown = [score for score in some if score.bars]
+    header = ["Sharpe a year (95%) by regime", *(f"{s.regime}: {whole(s.bars)} bars in {s.stretches}" for s in shown)]
     rows = [
-        [finalist_label(findings, row.name), *(_cell(found[row.name, regime]) for regime in shown)] for row in ordered
+        [finalist_label(findings, row.name), *(_cell(found[row.name, score.regime]) for score in shown)]
+        for row in ordered
     ]
-    absent = [regime for regime in REGIMES[:3] if regime not in shown]
+    absent = [score.regime for score in some if not score.bars]
     note = f" This holdout has no {' and no '.join(absent)} bars." if absent else ""
     return [
         Table(
             header,
             rows,
             strong=frozenset(i for i, row in enumerate(ordered) if row.name == findings.validation.candidate),
-            caption=f"{table.rule.sentence} N in M: bars in so many unbroken spells, which is how many independent "
-            f"examples there are. Sharpe a year with its standard error; unknown: too few days before.{note}",
+            caption=f"{table.rule.sentence} N bars in M: so many unbroken stretches, which is how many independent "
+            f"examples there are.{note}",
         )
     ]
 
 
-def _cell(result: RegimeResult) -> str:
-    error = "-" if result.standard_error is None else plain(result.standard_error)
-    return f"{share(result.total_return)}, {signed(result.sharpe)} ({error})"
+def _cell(score: RegimeScore) -> str:
+    if score.interval is None:
+        return f"{signed(score.sharpe)} (none)"
+    return f"{signed(score.sharpe)} ({signed(score.interval[0], 1)} to {signed(score.interval[1], 1)})"
 
 
 def cross_validation(findings: Judged) -> list[Block]:

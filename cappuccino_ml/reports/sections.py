@@ -14,13 +14,19 @@ _CAPTIONS = {
     "feature_distributions": "Each feature per ticker: white dot median, thick line middle half, thin line 1st to 99th "
     "percentile.",
     "pretraining": "Loss while pre-training, and the variance of hidden entries that each predictor explains.",
+    "feature_correlation": "Red moves together, blue against each other.",
+    "feature_skill": "The same share by feature: how much of it the encoder and its rivals fill in.",
     "attention": "Attention of the encoder, as a multiple of an even share. It does not show what changes a decision.",
     "study_history": "Each large dot is a trial (mean over folds), each small one a fold.",
-    "learning_curves": "Reward of the exploring policy on its own training rows: it shows learning, not worth.",
+    "learning_curves": "All trials on all folds: reward of the exploring policy on its own training rows. It shows "
+    "learning, not worth.",
+    "drivers": "What moves the actions of the finalists (integrated gradients, on rows they were fitted on), and "
+    "attention. It says what an agent reacts to, not whether that pays.",
     "equity": "Growth of 1 on the holdout, net of costs, and drawdown. Shaded: bull (green) and bear (red).",
-    "intervals": "Net Sharpe a year on the holdout with its 95% interval.",
+    "intervals": "Net Sharpe a year on the holdout with its 95% interval; on top, the difference of the two finalists.",
     "cross_validation": "Each dot is a combinatorial path of one seed; the line is the 95% interval of their mean.",
     "session": "The trader's equity on top of the backtest's, and the gap between the two.",
+    "session_trades": "Buys point up, sells down; the larger the mark, the larger the trade.",
 }
 _ARMS = ("mlp", "ft_scratch", "ft_pretrained")
 
@@ -93,7 +99,7 @@ def features(findings: Findings) -> Section:
                     ("schema", f"{schema.hash}, version {schema.version}"),
                 ]
             ),
-            *pictures_of(findings, "feature_distributions"),
+            *pictures_of(findings, "feature_distributions", "feature_correlation"),
         ],
     )
 
@@ -123,7 +129,7 @@ def pretraining(findings: Findings) -> Section:
                 "baseline (R2: 1 is perfect, 0 as good as the entries' own mean). Filling in is not forecasting: this "
                 "says nothing about returns."
             ),
-            *pictures_of(findings, "pretraining", "attention"),
+            *pictures_of(findings, "pretraining", "feature_skill", "attention"),
         ],
     )
 
@@ -176,9 +182,8 @@ def comparison(findings: Judged) -> Section:
         blocks.append(Text(f"FT-Transformer ({found.ft_arm}) against MLP on the holdout: {words}"))
     errors = sorted({trial.error for trial in study.trials if trial.error})
     blocks += [Text(f"Failed: {error}", "warning") for error in errors]
-    return Section(
-        "A/B: FT-Transformer against MLP", [*blocks, *pictures_of(findings, "study_history", "learning_curves")]
-    )
+    drawn = pictures_of(findings, "study_history", "learning_curves", "drivers")
+    return Section("A/B: FT-Transformer against MLP", [*blocks, *drawn])
 
 
 def finalist_label(findings: Judged, name: str) -> str:

@@ -21,7 +21,7 @@ INK, FAINT, GRID = "#222222", "#8A8A8A", "#E3E3E3"
 ARMS = {"mlp": ORANGE, "ft_scratch": SKY, "ft_pretrained": BLUE}
 
 _DPI = (130, 105, 85, 65, 50)  # the sharpest that fits is taken
-_COLOURS = 128
+_COLOURS = 256
 _RC: dict[str, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

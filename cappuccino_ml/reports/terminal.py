@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 110
-_STYLES = {"plain": "", "quiet": "dim", "good": "bold green", "bad": "bold red", "warning": "bold yellow"}
+STYLES = {"plain": "", "quiet": "dim", "good": "bold green", "bad": "bold red", "warning": "bold yellow"}
 
 
 def sheet(*, title: str, subtitle: str, lead: Sequence[Text], sections: Sequence[Section], colour: bool) -> str:
@@ -32,7 +32,7 @@ def sheet(*, title: str, subtitle: str, lead: Sequence[Text], sections: Sequence
         emoji=False,
         _environ={},  # what is printed must not depend on COLUMNS or the like
     )
-    first = [Words(text.words, style=_STYLES[text.tone]) for text in lead]
+    first = [Words(text.words, style=STYLES[text.tone]) for text in lead]
     console.print(
         Panel(Group(*first), title=Words(f"{title}  {subtitle}"), title_align="left", box=ROUNDED, padding=(0, 1))
     )
@@ -55,7 +55,7 @@ def _print(console: "Console", block: Block) -> None:
 
     match block:
         case Text():
-            console.print(Padding(Words(block.words, style=_STYLES[block.tone]), (0, 1)))
+            console.print(Padding(Words(block.words, style=STYLES[block.tone]), (0, 1)))
         case Points():
             grid = Grid.grid(padding=(0, 1))
             for row in block.rows:

@@ -1,5 +1,6 @@
 """Splits, frozen data sets, pre-trained encoders per fold, and the A/B study."""
 
+from cappuccino_ml.study.ablation import Ablation, AblationSettings, ablation_cases, ablation_jobs, run_ablation
 from cappuccino_ml.study.combinatorial import CombinatorialSplit, assemble_paths, combinatorial_splits
 from cappuccino_ml.study.comparison import (
     ArmRun,
@@ -24,7 +25,8 @@ from cappuccino_ml.study.encoders import (
     fit_encoder,
     where_it_looks,
 )
-from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_learning_curve, read_returns
+from cappuccino_ml.study.experiment import Device, Experiment, device_of, pretraining_job, training_job
+from cappuccino_ml.study.fitting import FitJob, FitResult, fit, measure, read_bars, read_learning_curve, read_returns
 from cappuccino_ml.study.paths import TrialPaths, read_paths
 from cappuccino_ml.study.refit import refit_jobs
 from cappuccino_ml.study.runner import (
@@ -38,11 +40,16 @@ from cappuccino_ml.study.runner import (
 )
 from cappuccino_ml.study.search import SearchSpace, allocation
 from cappuccino_ml.study.splits import Fold, Span, Splits, SplitSettings, make_splits
+from cappuccino_ml.study.transfer import TransferResult, fit_transfer, run_transfer
+from cappuccino_ml.study.transfer_grounds import Ground, TransferSettings, fine_window, finer_bars, unseen_tickers
 from cappuccino_ml.study.trial_count import measured_trials
+from cappuccino_ml.study.variants import Variant, VariantRun, run_variants, runs_side_by_side
 from cappuccino_ml.study.workers import run_jobs
 
 __all__ = [
     "DEPLOYMENT",
+    "Ablation",
+    "AblationSettings",
     "ArmRun",
     "CombinatorialSplit",
     "Comparison",
@@ -52,43 +59,64 @@ __all__ = [
     "CrossValidationSettings",
     "Dataset",
     "DatasetConfig",
+    "Device",
     "EncoderJob",
     "EncoderPlan",
+    "Experiment",
     "FitJob",
     "FitResult",
     "Fold",
+    "Ground",
     "SearchSpace",
     "Span",
     "SplitSettings",
     "Splits",
     "StudyResult",
     "StudySettings",
+    "TransferResult",
+    "TransferSettings",
     "TrialPaths",
     "TrialResult",
+    "Variant",
+    "VariantRun",
+    "ablation_cases",
+    "ablation_jobs",
     "allocation",
     "assemble_paths",
     "bars_identity",
     "combinatorial_splits",
     "comparison_jobs",
     "cross_validate",
+    "device_of",
     "encoder_jobs",
     "finalist_job",
+    "fine_window",
+    "finer_bars",
     "fit",
     "fit_encoder",
+    "fit_transfer",
     "freeze_dataset",
     "load_dataset",
     "load_study",
     "make_splits",
     "measure",
     "measured_trials",
+    "pretraining_job",
+    "read_bars",
     "read_learning_curve",
     "read_paths",
     "read_returns",
     "refit_jobs",
+    "run_ablation",
     "run_comparison",
     "run_jobs",
     "run_study",
+    "run_transfer",
+    "run_variants",
+    "runs_side_by_side",
     "side_by_side",
     "study_key",
+    "training_job",
+    "unseen_tickers",
     "where_it_looks",
 ]

@@ -177,8 +177,9 @@ def cross_validate(
     jobs: dict[tuple[str, int, int], CrossFitJob] = {}
     for side, trial in trials.items():
         encoders = _encoders(dataset, splits, trial, pretraining, seed=seed, root=encoders_root)
-        for encoder, _ in run_jobs(fit_encoder, encoders, workers=workers):
-            say(f"encoder {encoder.name} of finalist {side}")
+        if encoders:
+            for encoder, _ in run_jobs(fit_encoder, encoders, workers=workers):
+                say(f"encoder {encoder.name} of finalist {side}")
         for index, split in enumerate(splits):
             for repeat in range(settings.seeds):
                 jobs[side, repeat, index] = CrossFitJob(

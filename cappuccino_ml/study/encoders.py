@@ -1,5 +1,6 @@
 """Pre-trained encoders of one data set: one per fold and one for deployment, each fitted on its own training rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from cappuccino_ml.core import Settings, code_version, derive_seed, digest, is_d
 from cappuccino_ml.encoder import (
     SMALL,
     EncoderSettings,
+    Epoch,
     LoadedEncoder,
     PretrainingSettings,
     attention_rollout,
@@ -18,6 +20,7 @@ from cappuccino_ml.encoder import (
     save_encoder,
     windows,
 )
+from cappuccino_ml.environment import CPU
 from cappuccino_ml.features import Scaler
 from cappuccino_ml.study.dataset import Dataset, load_dataset
 from cappuccino_ml.study.splits import Span
@@ -78,20 +81,29 @@ def encoder_jobs(dataset: Dataset, plan: EncoderPlan, *, root: Path) -> dict[str
     }
 
 
-def fit_encoder(job: EncoderJob) -> LoadedEncoder:
-    """Pre-train and store, go on where a killed run stopped, or read what is stored already."""
+def fit_encoder(
+    job: EncoderJob, *, device: torch.device = CPU, on_epoch: Callable[[Epoch], None] | None = None
+) -> LoadedEncoder:
+    """Pre-train and store, go on where a killed run stopped, or read what is stored already.
+
+    Args:
+        job: what to do.
+        device: where to train; what is stored is on the CPU. It is no part of the job's identity.
+        on_epoch: told after every new epoch.
+    """
     if not is_done(job.folder):
         dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
         market = dataset.market
         first, last = job.rows
         scaler = Scaler.fit(market.features, slice(first, last), schema=market.schema)
         pretrained = pretrain(
-            market=torch.from_numpy(market.scaled(scaler)),
+            market=torch.from_numpy(market.scaled(scaler)).to(device),
             first=first,
             last=last - 1,
             encoder=job.encoder,
             settings=job.pretraining,
             seed=job.seed,
+            on_epoch=on_epoch,
             resume=job.root / f".{job.key}.resume",
         )
         save_encoder(

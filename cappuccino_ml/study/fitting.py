@@ -1,5 +1,6 @@
 """Fit one agent on one span of rows and measure it on a later one: the whole of a worker's job."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cappuccino_ml.core import (
     write_json,
 )
 from cappuccino_ml.encoder import load_encoder
-from cappuccino_ml.environment import Backtest, Costs, VectorEnv, backtest
+from cappuccino_ml.environment import CPU, Backtest, Costs, VectorEnv, backtest
 from cappuccino_ml.features import MarketTable, Scaler
 from cappuccino_ml.metrics import annual_sharpe, max_drawdown, turnover_per_day
 from cappuccino_ml.policy import (
@@ -80,10 +81,18 @@ class FitResult(Settings):
     parameters: int
 
 
-def fit(job: FitJob) -> FitResult:
+def fit(
+    job: FitJob, *, device: torch.device = CPU, on_iteration: Callable[[Iteration], None] | None = None
+) -> FitResult:
     """Train, store the agent, backtest it on the test rows, store the returns.
 
     A finished job is only read, a killed one goes on where its training was last saved.
+
+    Args:
+        job: what to do.
+        device: where to train; what is stored and measured is on the CPU. It is no part of the job's identity, though
+            a GPU rounds otherwise.
+        on_iteration: told after every update of PPO.
 
     Raises:
         CheckpointError: the pre-trained encoder was fitted on rows or data this job must not use.
@@ -92,7 +101,7 @@ def fit(job: FitJob) -> FitResult:
     """
     if not is_done(job.folder):
         dataset = load_dataset(job.dataset_folder, key=job.dataset_key)
-        agent, config, history = _train(job, dataset)
+        agent, config, history = _train(job, dataset, device=device, on_iteration=on_iteration)
         with artifact_folder(job.folder) as aside:
             lookback = job.training.agent.lookback
             example = dataset.market.features[job.train_rows[1] - lookback + 1 : job.train_rows[1] + 1]
@@ -161,7 +170,9 @@ def _measure(actor: Actor, dataset: Dataset, rows: Span | None) -> Backtest | No
     return measure(actor, dataset.market, rows) if rows is not None else None
 
 
-def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, list[Iteration]]:
+def _train(
+    job: FitJob, dataset: Dataset, *, device: torch.device, on_iteration: Callable[[Iteration], None] | None
+) -> tuple[ActorCritic, AgentConfig, list[Iteration]]:
     market, (first, last) = dataset.market, job.train_rows
     if job.test_rows is not None and job.test_rows[0] - last < dataset.splits.gap:
         raise DataError(
@@ -186,14 +197,16 @@ def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, lis
         costs=settings.costs,
         reward=settings.reward,
         seed=derive_seed(job.seed, "environments"),
+        device=device,
     )
     history = train(
-        agent,
-        market=torch.from_numpy(market.scaled(scaler)),
+        agent.to(device),
+        market=torch.from_numpy(market.scaled(scaler)).to(device),
         env=env,
         settings=settings.ppo,
         seed=derive_seed(job.seed, "exploration"),
         resume=job.root / f".{job.key}.resume",
+        on_iteration=on_iteration,
     )
     config = AgentConfig(
         training=settings,
@@ -206,7 +219,7 @@ def _train(job: FitJob, dataset: Dataset) -> tuple[ActorCritic, AgentConfig, lis
         encoder_key=job.encoder_key,
         code=job.code,
     )
-    return agent, config, history
+    return agent.cpu(), config, history
 
 
 def _load_pretrained(job: FitJob, dataset: Dataset, agent: ActorCritic) -> Scaler:

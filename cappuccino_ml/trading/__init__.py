@@ -21,20 +21,27 @@ from cappuccino_ml.trading.deployment import (
 )
 from cappuccino_ml.trading.engine import Tick, Trader
 from cappuccino_ml.trading.feed import BarFeed, PanelFeed
+from cappuccino_ml.trading.following import DeploymentFollower, OneModel
+from cappuccino_ml.trading.health import Health, health_problems, read_health
 from cappuccino_ml.trading.hosts import require_paper_host
 from cappuccino_ml.trading.journal import Mode
 from cappuccino_ml.trading.ledger import Ledger, Row
 from cappuccino_ml.trading.limits import NO_LIMITS, Limits
-from cappuccino_ml.trading.model import TradingModel
+from cappuccino_ml.trading.model import ModelFailedError, TradingModel
 from cappuccino_ml.trading.open_quotes import OpenQuotes
 from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
+from cappuccino_ml.trading.pace import AT_ONCE, Pace
 from cappuccino_ml.trading.replay import Session, replay, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
-from cappuccino_ml.trading.session import SessionReport, read_session, run_session
+from cappuccino_ml.trading.service import Service
+from cappuccino_ml.trading.session import SessionReport, read_fills, read_session, run_session
 from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
+from cappuccino_ml.trading.source_feed import SourceFeed, SourceQuotes
 from cappuccino_ml.trading.state import TradingState, release, restrict
+from cappuccino_ml.trading.stored_broker import StoredBroker
 
 __all__ = [
+    "AT_ONCE",
     "NO_LIMITS",
     "AccessRefusedError",
     "Account",
@@ -46,22 +53,31 @@ __all__ = [
     "BrokerSilentError",
     "Comparison",
     "Deployment",
+    "DeploymentFollower",
     "DuplicateOrderError",
     "Followed",
     "Habits",
+    "Health",
     "Ledger",
     "Limits",
     "Mode",
+    "ModelFailedError",
+    "OneModel",
     "OpenQuotes",
     "Order",
     "OrderState",
+    "Pace",
     "PanelFeed",
     "Quote",
     "Row",
+    "Service",
     "Session",
     "SessionReport",
     "SimulatedBroker",
+    "SourceFeed",
+    "SourceQuotes",
     "Status",
+    "StoredBroker",
     "Tick",
     "Trader",
     "TradingModel",
@@ -70,8 +86,11 @@ __all__ = [
     "compare",
     "deploy",
     "follow_registry",
+    "health_problems",
     "model_to_trade",
     "read_deployment",
+    "read_fills",
+    "read_health",
     "read_session",
     "release",
     "replay",

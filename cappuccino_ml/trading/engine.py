@@ -24,10 +24,10 @@ from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
 from cappuccino_ml.trading.journal import Journal, Mode
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.limits import Limits
-from cappuccino_ml.trading.model import TradingModel
+from cappuccino_ml.trading.model import ModelFailedError, TradingModel
 from cappuccino_ml.trading.orders import Order, Side, client_order_id
 from cappuccino_ml.trading.reconciliation import reconcile
-from cappuccino_ml.trading.sizing import no_entries, on_grid
+from cappuccino_ml.trading.sizing import lots, no_entries, on_grid
 from cappuccino_ml.trading.stream import FeatureStream
 from cappuccino_ml.trading.submission import Submission
 
@@ -109,6 +109,11 @@ class Trader:
         return self._journal.mode
 
     @property
+    def why(self) -> str:
+        """Why the mode is not ACTIVE; "" if it is."""
+        return self._journal.why
+
+    @property
     def peak(self) -> float:
         """Highest equity at a close so far, quote currency."""
         return self._state.peak
@@ -119,7 +124,7 @@ class Trader:
 
     def ask_to_stop(self) -> None:
         """Nothing is sent from here on; safe to call from a signal handler. `stop` then ends what is open."""
-        self._submission.stopping = True
+        self._submission.hurry()
 
     def stop(self) -> None:
         """Cancel our open orders, compare the books a last time and say so in the ledger.
@@ -127,8 +132,8 @@ class Trader:
         Raises:
             TradingError: the broker is silent or the books differ; the next start clears it up.
         """
-        self.ask_to_stop()
         self._submission.begin()
+        self.ask_to_stop()
         with self._broker_errors():
             self._recover()
         self._journal.record("stopped", {})
@@ -149,7 +154,8 @@ class Trader:
         if len(panel) == 0:
             raise self._journal.refused(None, "the feed has no closed bar; check the bar source.")
         bar_close = close_time(panel, -1)
-        if self._state.decided is not None and bar_close <= self._state.decided:
+        overdue = now > self._fresh_until(panel.universe, bar_close + panel.universe.bar)
+        if self._state.decided is not None and bar_close <= self._state.decided and not overdue:
             return Tick("repeated", bar_close)
         if now > self._fresh_until(panel.universe, bar_close):
             self._journal.alarm(f"the newest bar closed at {bar_close.isoformat()} and is stale; look at the feed")
@@ -189,13 +195,16 @@ class Trader:
         for column, symbol in enumerate(symbols):
             if symbol in quotes:
                 everything = -orders[column] >= book.units[0, column]
-                quantity = held[symbol] if everything else _lots(-float(orders[column]), increments[symbol])
-                self._send("sell", symbol, min(quantity, held[symbol]), quotes[symbol], bar_close)
+                quantity = held[symbol] if everything else lots(-float(orders[column]), increments[symbol])
+                sold = self._send("sell", symbol, min(quantity, held[symbol]), quotes[symbol], bar_close)
+                if everything and not sold:
+                    self._crumb(symbol, quotes[symbol])
         self._submission.settle(bar_close)
         self._buy(orders.clamp(min=0), symbols, bar_close)
         self._submission.settle(bar_close)
         self._journal.record("done", {"bar_close": bar_close.isoformat()})
-        filled = self._filled(symbols, bar_close)
+        units = self._state.filled_of(bar_close)
+        filled = np.array([float(units.get(symbol, 0)) for symbol in symbols])
         return Tick("traded", bar_close, equity=equity, action=action, decided=orders.numpy(), filled=filled)
 
     def _window(self, panel: BarPanel, bar_close: datetime) -> Floats:
@@ -203,7 +212,7 @@ class Trader:
         try:
             self._actor.schema.require_same(FeatureSchema.of(panel.universe), what="the bar feed")
         except SchemaMismatch as error:
-            raise self._journal.refused(bar_close, str(error)) from error
+            raise self._journal.refused(bar_close, str(error), error=ModelFailedError) from error
         needed = WARM_UP_BARS + self._actor.lookback
         if len(panel) < needed:
             raise self._journal.refused(
@@ -243,11 +252,14 @@ class Trader:
     def _action(self, window: Floats, entries: NDArray[np.float32], bar_close: datetime) -> Floats:
         if self._state.halted:  # `decide` sells everything: a broken model must not stand in the way
             return np.zeros(len(entries) - 1)
-        action = np.asarray(self._actor.act(window, entries), dtype=np.float64)
+        try:
+            action = np.asarray(self._actor.act(window, entries), dtype=np.float64)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"the model failed ({type(error).__name__}: {str(error).rstrip('.')})."
+            raise self._journal.refused(bar_close, reason, error=ModelFailedError) from error
         if action.shape != (len(entries) - 1,) or not np.isfinite(action).all():
-            raise self._journal.refused(
-                bar_close, f"the model's action {action.tolist()} is not finite or of the wrong shape."
-            )
+            reason = f"the model's action {action.tolist()} is not finite or of the wrong shape."
+            raise self._journal.refused(bar_close, reason, error=ModelFailedError)
         return action
 
     def _buy(self, wished: torch.Tensor, symbols: tuple[str, ...], bar_close: datetime) -> None:
@@ -264,7 +276,7 @@ class Trader:
         buys = shrink_buys(wished[None], price, cash, self._actor.costs)[0]
         increments = self._increments()
         for column, symbol in enumerate(symbols):
-            quantity = _lots(float(buys[column]), increments[symbol])
+            quantity = lots(float(buys[column]), increments[symbol])
             if quantity > 0:
                 self._send("buy", symbol, quantity, quotes[symbol], bar_close)
 
@@ -285,16 +297,23 @@ class Trader:
         symbols = self._actor.schema.symbols
         return dict(zip(symbols, per_ticker(self._actor.costs.increment, tickers=len(symbols)), strict=True))
 
-    def _send(self, side: Side, symbol: str, quantity: Decimal, quote: Quote, bar_close: datetime) -> None:
-        """Send one order in a size the venue takes; what it would not take is written down and not sent."""
+    def _send(self, side: Side, symbol: str, quantity: Decimal, quote: Quote, bar_close: datetime) -> bool:
+        """Send one order in a size the venue takes; what it would not take is written down and not sent (False)."""
         quantity, reason = on_grid(quantity, side=side, quote=quote)
         if reason:
             self._journal.record("skipped", {"symbol": symbol, "reason": reason})
-            return
+            return False
         leg = 0 if side == "sell" else 1
         key = client_order_id(model=self._actor.key, symbol=symbol, bar_close=bar_close, leg=leg)
         until = self._fresh_until(self._actor.schema.universe, bar_close)
         self._submission.send(Order(key, symbol, side, quantity), bar_close=bar_close, fresh_until=until)
+        return True
+
+    def _crumb(self, symbol: str, quote: Quote) -> None:
+        """A whole position that the venue is too coarse to sell, not one that waits for another order, is forgotten."""
+        units = self._state.positions.get(symbol, Decimal(0)) if self._state.positions else Decimal(0)
+        if on_grid(units, side="sell", quote=quote)[1]:
+            self._journal.record("crumb", {"symbol": symbol, "cooldown": self._actor.guards.cooldown_bars + 1})
 
     def _recover(self) -> None:
         """Bring every open order to a known end, then compare books. Runs at the start and before each decision."""
@@ -321,21 +340,9 @@ class Trader:
     def _fresh_until(self, universe: Universe, bar_close: datetime) -> datetime:
         return bar_close + self._limits.max_age_bars * universe.bar
 
-    def _filled(self, symbols: tuple[str, ...], bar_close: datetime) -> Floats:
-        filled = dict.fromkeys(symbols, Decimal(0))
-        for tracked in self._state.orders.values():
-            if tracked.bar_close == bar_close:
-                filled[tracked.order.symbol] += tracked.signed_fill
-        return np.array([float(units) for units in filled.values()])
-
     def _adopt(self, actor: TradingModel, model_version: str) -> None:
         if not actor.key or not model_version:
             raise TradingError("a model without key and registered version does not trade; register it first.")
         self._actor = actor
         self._journal.sign_as(model=actor.key, version=model_version)
         self._journal.record("start", {"arm": actor.arm, "schema": actor.schema.hash})
-
-
-def _lots(units: float, increment: float) -> Decimal:
-    """`units`, a float multiple of `increment`, as an exact decimal."""
-    return round(units / increment) * Decimal(repr(increment))

@@ -48,6 +48,14 @@ class Journal:
         over = state.reducing_until is not None and self._clock.now() >= state.reducing_until
         return Mode.REDUCING if state.reducing and not over else Mode.ACTIVE
 
+    @property
+    def why(self) -> str:
+        """Why the mode is what it is; "" if it is ACTIVE."""
+        if self.mode == Mode.ACTIVE:
+            return ""
+        drawdown = "the portfolio's drawdown reached its limit" if self.state.halted else ""
+        return self.state.stopped or drawdown or self.state.reducing
+
     def sign_as(self, *, model: str, version: str) -> None:
         """Every row names the model that traded from here on."""
         self._who = {"model": model, "version": version}
@@ -63,11 +71,13 @@ class Journal:
             self.record("alarm", {"reason": reason})
             self._tell(reason)
 
-    def refused(self, bar_close: datetime | None, reason: str) -> TradingError:
+    def refused(
+        self, bar_close: datetime | None, reason: str, *, error: type[TradingError] = TradingError
+    ) -> TradingError:
         """Write down why nothing is sent this time; the error to raise."""
         self.record("refused", {"bar_close": bar_close and bar_close.isoformat(), "reason": reason})
         self._tell(f"no orders: {reason}")
-        return TradingError(f"no orders: {reason}")
+        return error(f"no orders: {reason}")
 
     def halted(self, reason: str) -> TradingError:
         """Latch HALTED: nothing is sent until a person has looked; the error to raise."""

@@ -28,6 +28,7 @@ class Limits(Settings):
         25.0, ge=0, description="fee that a broker may take out of the coin bought without saying so, basis points"
     )
     deadline_s: float = Field(120.0, gt=0, description="a tick sends nothing and waits for nothing after this")
+    stop_s: float = Field(20.0, gt=0, description="asked to stop, the trader waits for open orders for so long")
 
 
 # A replay compares with a backtest, which knows none of these.

@@ -5,8 +5,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.features import FeatureSchema
+
+
+class ModelFailedError(TradingError):
+    """The model gave no action that can be used; another model might."""
 
 
 class TradingModel(Protocol):

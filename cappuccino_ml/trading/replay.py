@@ -1,21 +1,26 @@
-"""History through the live trader, bar by bar, in exact-fill mode: what the backtest must agree with."""
+"""History through the trading service, bar by bar, in exact-fill mode: what the backtest must agree with."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
-from cappuccino_ml.core import ManualClock, TradingError
+from cappuccino_ml.core import AllAlerts, ManualClock, TradingError
 from cappuccino_ml.environment import Backtest, backtest
 from cappuccino_ml.features import MarketTable
-from cappuccino_ml.trading.engine import Trader
+from cappuccino_ml.trading.engine import Tick
 from cappuccino_ml.trading.feed import PanelFeed, close_time
+from cappuccino_ml.trading.following import OneModel
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.limits import NO_LIMITS
 from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.open_quotes import OpenQuotes
+from cappuccino_ml.trading.pace import AT_ONCE
+from cappuccino_ml.trading.service import Service
 from cappuccino_ml.trading.simulated_broker import SimulatedBroker
 
 Floats = NDArray[np.float64]
@@ -47,7 +52,7 @@ def replay(
     capital: float = 100_000.0,
     model_version: str = "replay",
 ) -> Session:
-    """Tick the trader at close(first) .. close(last - 1) with fills at the next open.
+    """Run the service from close(first) to close(last - 1) on a replayed clock, with fills at the next open.
 
     Args:
         actor: the model, with its own guards and costs.
@@ -65,30 +70,45 @@ def replay(
         raise TradingError(f"replay of rows {first}..{last} does not fit {len(panel)} bars; choose a span inside them.")
     if any(True for _ in ledger.rows()):
         raise TradingError(f"ledger {ledger.path} is not empty; replay into a new one.")
-    symbols, costs = panel.universe.symbols, actor.costs
+    symbols = panel.universe.symbols
     clock = ManualClock(close_time(panel, first))
-    broker = SimulatedBroker(symbols=symbols, cash=Decimal(repr(capital)), costs=costs, quotes=OpenQuotes(panel, clock))
-    trader = Trader(
-        actor=actor,
-        model_version=model_version,
+    quotes = OpenQuotes(panel, clock)
+    broker = SimulatedBroker(symbols=symbols, cash=Decimal(repr(capital)), costs=actor.costs, quotes=quotes)
+    ticks: list[Tick] = []
+    equity = [capital]
+
+    def keep(tick: Tick) -> None:
+        held = broker.positions()
+        units = np.array([float(held.get(symbol, 0)) for symbol in symbols])
+        ticks.append(tick)
+        equity.append(float(broker.account().cash) + float(units @ panel.close[first + len(ticks)]))
+
+    service = Service(
+        follower=OneModel(actor, model_version),
+        open_broker=lambda model: broker,
         feed=PanelFeed(panel),
-        broker=broker,
         ledger=ledger,
+        universe=panel.universe,
         clock=clock,
+        sleep=lambda seconds: clock.set(clock.now() + timedelta(seconds=seconds)),
+        publish=lambda health: None,
+        alerts=AllAlerts(()),
         limits=NO_LIMITS,
+        pace=AT_ONCE,
+        told=keep,
     )
-    equity, actions, decided, orders = [capital], [], [], []
-    for t in range(first, last):
-        clock.set(close_time(panel, t))
-        tick = trader.tick()
-        if tick.action is None or tick.decided is None or tick.filled is None:
-            raise TradingError(f"bar {tick.bar_close} was {tick.status}, not traded; the panel's grid has a hole.")
+    service.run(until=close_time(panel, last - 1))
+    closes = [close_time(panel, row) for row in range(first, last)]
+    actions, decided, orders = [], [], []
+    for bar_close, tick in zip_longest(closes, ticks):
+        if tick is None or tick.bar_close != bar_close or tick.status != "traded":
+            what = f"was {tick.status}" if tick and tick.bar_close == bar_close else "got no tick"
+            raise TradingError(
+                f"bar {bar_close} {what}, so the replay is void: {service.health.last_error or 'a hole'}"
+            )
         actions.append(tick.action)
         decided.append(tick.decided)
         orders.append(tick.filled)
-        held = broker.positions()
-        units = np.array([float(held.get(symbol, 0)) for symbol in symbols])
-        equity.append(float(broker.account().cash) + float(units @ panel.close[t + 1]))
     value, filled = np.asarray(equity), np.asarray(orders)
     return Session(
         first=first,

@@ -1,6 +1,7 @@
 """A whole paper session on stored bars: the trader bar by bar, its ledger, and its comparison with the backtest."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,30 @@ def run_session(
             ).to_parquet(aside / EQUITY)
             write_json(aside / _REPORT, report)
     return read_settings(SessionReport, folder / _REPORT), folder
+
+
+def read_fills(folder: Path) -> pd.DataFrame:
+    """What a session's orders came to, from its ledger: `timestamp`, `ticker`, `side`, `quantity`, `price`.
+
+    An order decided at a bar's close is filled at the open of the next, which has that time: UTC without a zone, as in
+    the equity file.
+    """
+    with Ledger(folder / LEDGER, durable=False) as ledger:
+        orders = {row.payload["id"]: row.payload for row in ledger.rows() if row.kind == "order"}  # the last one counts
+    return pd.DataFrame(
+        [
+            {
+                "timestamp": datetime.fromisoformat(order["bar_close"]).replace(tzinfo=None),
+                "ticker": order["symbol"].split("-")[0],
+                "side": order["side"],
+                "quantity": float(order["filled"]),
+                "price": float(order["price"]),
+            }
+            for order in orders.values()
+            if float(order["filled"]) > 0
+        ],
+        columns=["timestamp", "ticker", "side", "quantity", "price"],
+    ).astype({"timestamp": "datetime64[us]", "quantity": "float64", "price": "float64"})  # a session may have none
 
 
 def read_session(folder: Path) -> SessionReport:

@@ -29,6 +29,11 @@ def on_grid(quantity: Decimal, *, side: Side, quote: Quote) -> tuple[Decimal, st
     return size, ""
 
 
+def lots(units: float, increment: float) -> Decimal:
+    """`units`, a float multiple of `increment`, as an exact decimal."""
+    return round(units / increment) * Decimal(repr(increment))
+
+
 def _floor(quantity: Decimal, increment: Decimal) -> Decimal:
     return (quantity / increment).to_integral_value(ROUND_DOWN) * increment if increment else quantity
 

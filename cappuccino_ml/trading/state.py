@@ -31,6 +31,7 @@ class TradingState:
     bought: dict[str, Decimal] = field(default_factory=dict)  # filled since the last decision, its fee not known
     orders: dict[str, TrackedOrder] = field(default_factory=dict)
     memory: dict[str, dict[str, float]] = field(default_factory=dict)  # by symbol; see `environment.Positions`
+    before_release: dict[str, Decimal] = field(default_factory=dict)  # positions then; empty at any other time
     day: date | None = None  # UTC
     day_equity: float = 0.0  # at the first close of `day`
     day_traded: float = 0.0  # notional filled on `day`, quote currency
@@ -67,8 +68,14 @@ class TradingState:
         elif row.kind == "baseline":
             self.positions = {symbol: Decimal(units) for symbol, units in payload["positions"].items()}
             self.account, self.bought = payload.get("account", ""), {}
+            # What a person left alone, or sold some of, keeps its stops; what was bought by hand is of today.
+            known = {symbol for symbol, units in self.positions.items() if units <= self.before_release.get(symbol, 0)}
+            self.memory = {symbol: kept for symbol, kept in self.memory.items() if symbol in known}
+            self.before_release = {}
         elif row.kind == "order":
             self._apply_order(payload)
+        elif row.kind == "crumb":  # what no venue takes is not a position: it has no stop, and may be added to
+            self.memory[payload["symbol"]] = {"cooldown": payload["cooldown"]}
         else:
             self._apply_latch(row.kind, payload)
 
@@ -84,7 +91,8 @@ class TradingState:
             self.reducing = payload["reason"]
             self.reducing_until = datetime.fromisoformat(payload["until"]) if payload["until"] else None
         elif kind == "release":
-            self.peak, self.halted, self.positions, self.memory = 0.0, False, None, {}
+            self.before_release = self.before_release if self.positions is None else self.positions
+            self.peak, self.halted, self.positions = 0.0, False, None
             self.stopped, self.reducing, self.reducing_until, self.day = "", "", None, None
             self.orders = {}  # whatever they were, a person has settled them; one still open at the broker halts again
 
@@ -135,6 +143,15 @@ class TradingState:
     def given_up(self, symbol: str) -> list[TrackedOrder]:
         """Orders of `symbol` that ended without all of their fill and could have been filled after that."""
         return [each for each in self.orders.values() if each.order.symbol == symbol and each.status in LATE]
+
+    def filled_of(self, bar_close: datetime) -> dict[str, Decimal]:
+        """Base units filled by the orders of one bar, by symbol, negative if sold."""
+        filled: dict[str, Decimal] = {}
+        for tracked in self.orders.values():
+            if tracked.bar_close == bar_close:
+                symbol = tracked.order.symbol
+                filled[symbol] = filled.get(symbol, Decimal(0)) + tracked.signed_fill
+        return filled
 
     def unresolved(self) -> list[TrackedOrder]:
         """Orders whose end is not known, and those of the last bar that could still fill late."""

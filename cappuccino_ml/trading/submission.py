@@ -53,6 +53,11 @@ class Submission:
         """A tick begins: its deadline counts from now."""
         self._deadline = self._clock.now() + timedelta(seconds=self._limits.deadline_s)
 
+    def hurry(self) -> None:
+        """Send nothing more and wait only a little longer; safe to call from a signal handler."""
+        self.stopping = True
+        self._deadline = min(self._deadline, self._clock.now() + timedelta(seconds=self._limits.stop_s))
+
     def gate(self, bar_close: datetime) -> None:
         """Looked at before every POST.
 

@@ -9,12 +9,15 @@ from cappuccino_ml.verdict.cross_validation import (
     cross_validation_report,
     resampled_means,
 )
+from cappuccino_ml.verdict.differences import Difference, paired_difference
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expected_best_sharpe, overfitting
 from cappuccino_ml.verdict.power import Power, holdout_power
-from cappuccino_ml.verdict.regimes import REGIMES, RegimeResult, RegimeRule, RegimeTable, market_regimes, regime_table
-from cappuccino_ml.verdict.sample_efficiency import Difference, Point, SampleEfficiency, sample_efficiency
+from cappuccino_ml.verdict.regime_benchmark import RegimeBenchmark, regime_benchmark
+from cappuccino_ml.verdict.regime_table import RegimeResult, RegimeTable, Spell, regime_table
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, RegimeScore, label_regimes, score_regimes
+from cappuccino_ml.verdict.sample_efficiency import Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
     Finding,
@@ -24,6 +27,7 @@ from cappuccino_ml.verdict.validation import (
     store_report,
     validate,
 )
+from cappuccino_ml.verdict.variants import VariantScore, judge_variants
 
 __all__ = [
     "REGIMES",
@@ -39,15 +43,19 @@ __all__ = [
     "Point",
     "Power",
     "Reading",
+    "RegimeBenchmark",
     "RegimeResult",
     "RegimeRule",
+    "RegimeScore",
     "RegimeTable",
     "Row",
     "SampleEfficiency",
     "Selection",
     "SharpeTest",
+    "Spell",
     "SuperiorSet",
     "ValidationReport",
+    "VariantScore",
     "Verdict",
     "choose_incumbent",
     "cross_validation_report",
@@ -55,14 +63,18 @@ __all__ = [
     "expected_best_sharpe",
     "holdout_power",
     "judge",
+    "judge_variants",
+    "label_regimes",
     "load_report",
-    "market_regimes",
     "overfitting",
+    "paired_difference",
     "paired_sharpe_test",
+    "regime_benchmark",
     "regime_table",
     "resampled_means",
     "run_baselines",
     "sample_efficiency",
+    "score_regimes",
     "sharpe_interval",
     "store_report",
     "superior_set",

@@ -117,6 +117,16 @@ class HoldoutLedger:
                 )
             return self._stored(study)
 
+    def recall(self, study: str) -> tuple[Reading, pd.DataFrame] | None:
+        """What `study` has read, None if it has read nothing: asking costs no freshness, because nothing is computed.
+
+        Raises:
+            LakeError: the stored file was altered.
+        """
+        if not _KEY.fullmatch(study) or not is_done(self._folder / study):
+            return None
+        return self._stored(study)
+
     def readings(self) -> tuple[Reading, ...]:
         """All readings, in the order of their studies' keys."""
         if not self._folder.is_dir():

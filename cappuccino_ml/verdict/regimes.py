@@ -1,143 +1,123 @@
-"""Bull, bear and sideways: a causal rule on the equal-weight market alone, and what every policy earned in each.
+"""Bull, bear and sideways: one rule over the equal-weight market, and what policies did on the bars of each.
 
-The trailing 30-day return of equal weight, known when a bar's decision is taken. The distance between entering and
-leaving keeps a return near a threshold from changing the regime every hour.
+The rule is causal. A bar belongs to the regime that was known when it was decided on: bull if the equally weighted
+market had gained more than 10% over the 30 days before close(t), bear if it had lost more than 10%, else sideways. A
+label made afterwards, from the return of the same bars, would put every policy that holds something ahead in "bull".
 """
 
-import itertools
-from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from cappuccino_ml.core import Settings
-from cappuccino_ml.metrics import annual_sharpe, sharpe_standard_error, total_return
+from cappuccino_ml.metrics import annual_sharpe, max_drawdown, total_return, turnover_per_day
+from cappuccino_ml.verdict.bootstrap import NotTestableError, sharpe_interval
 
 Floats = NDArray[np.float64]
-Regime = Literal["bull", "bear", "sideways", "unknown"]
-REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways", "unknown")
+Regime = Literal["bull", "bear", "sideways"]
+
+REGIMES: tuple[Regime, ...] = get_args(Regime)
 
 
 class RegimeRule(Settings):
-    """Thresholds on the trailing return of equal weight, rebalanced at every bar, without costs."""
+    """Which bars are bull, bear or sideways."""
 
-    days: float = Field(30.0, gt=0, description="length of the trailing return")
-    enter: float = Field(0.10, gt=0, description="a bull begins above it, a bear below its negative")
-    leave: float = Field(0.05, ge=0, description="a bull ends below it, a bear above its negative")
+    days: float = Field(30.0, gt=0, description="of the trailing market return")
+    threshold: float = Field(0.10, gt=0, lt=1, description="return above it is bull, below its negative bear")
 
     @property
     def sentence(self) -> str:
-        """The rule in words."""
+        """The rule as people read it."""
         return (
-            f"Regime of a bar: the equal-weight market's return over the {self.days:g} days before its decision. Bull "
-            f"begins above {self.enter:+.0%} and ends below {self.leave:+.0%}, bear begins below {-self.enter:+.0%} "
-            f"and ends above {-self.leave:+.0%}, the rest is sideways. Causal: no later bar is used."
+            f"A bar is bull where the equally weighted market had gained more than {self.threshold:.0%} over the "
+            f"{self.days:g} days before the decision, bear where it had lost more than {self.threshold:.0%}, else "
+            "sideways: known at the decision, not made afterwards."
         )
 
 
-class RegimeResult(Settings):
-    """One policy in one regime, net of costs. Bars of a regime need not follow each other."""
+class RegimeScore(Settings):
+    """One policy on the bars of one regime, net of costs."""
 
-    policy: str
     regime: Regime
     bars: int
-    total_return: float
-    sharpe: float  # annual
-    standard_error: float | None  # of the annual Sharpe; None with too few bars or for a flat policy
-    turnover_per_day: float
+    stretches: int  # of consecutive bars; few of them are few independent looks, however many bars they hold
+    sharpe: float | None  # annual; None without bars
+    interval: tuple[float, float] | None  # 95%, by blocks over the regime's bars put together; None: not testable
+    total_return: float  # compounded over the regime's bars
+    max_drawdown: float  # the worst within one stretch: equity is never carried over a splice
+    turnover_per_day: float | None  # None where turnover was not given
 
 
-class Spell(Settings):
-    """An unbroken stretch of one regime: bars first .. last - 1 of the holdout."""
+def label_regimes(close: Floats, *, rule: RegimeRule, bars_per_year: float) -> NDArray[np.str_]:
+    """The regime of every row, "bull", "bear" or "sideways" [T]; row t uses closes up to t only.
 
-    regime: Regime
-    first: int
-    last: int
-
-
-class RegimeTable(Settings):
-    """All policies in all regimes that occurred."""
-
-    rule: RegimeRule
-    spells: tuple[Spell, ...]
-    results: tuple[RegimeResult, ...]
-
-    def bars(self, regime: Regime) -> int:
-        """Bars in a regime."""
-        return sum(spell.last - spell.first for spell in self.spells if spell.regime == regime)
-
-
-def market_regimes(close: Floats, *, bars_per_day: float, rule: RegimeRule | None = None) -> NDArray[np.int8]:
-    """Regime of each row [T] as an index into `REGIMES`, from closes [T, N] up to that row.
-
-    Rows with less than the rule's days behind them are unknown.
-
-    Raises:
-        ValueError: the trailing window is shorter than one bar, or a bull would end above where it begins.
-    """
-    rule = rule or RegimeRule()
-    window = round(rule.days * bars_per_day)
-    if window < 1 or rule.leave > rule.enter:
-        raise ValueError(
-            f"{window} bars of {rule.days:g} days, leave {rule.leave} and enter {rule.enter}; see RegimeRule"
-        )
-    index = np.cumprod(np.concatenate([[1.0], (close[1:] / close[:-1]).mean(axis=1)]))
-    found = np.full(len(close), REGIMES.index("unknown"), dtype=np.int8)
-    bull, bear, sideways = (REGIMES.index(name) for name in ("bull", "bear", "sideways"))
-    state = sideways
-    for row in range(window, len(close)):
-        trailing = index[row] / index[row - window] - 1.0
-        if trailing > rule.enter:
-            state = bull
-        elif trailing < -rule.enter:
-            state = bear
-        elif (state == bull and trailing < rule.leave) or (state == bear and trailing > -rule.leave):
-            state = sideways
-        found[row] = state
-    return found
-
-
-def regime_table(
-    columns: Mapping[str, Floats],
-    *,
-    regimes: NDArray[np.int8],
-    bars_per_year: float,
-    rule: RegimeRule | None = None,
-) -> RegimeTable:
-    """What each policy earned in each regime.
+    The market holds equal parts of all tickers, put together anew each bar. Rows before the first whole window are
+    labelled by as many bars as there are, so that the threshold is harder to pass there.
 
     Args:
-        columns: as a holdout's reading has them: returns per bar [K] by policy, `NAME#turnover` beside each.
-        regimes: of the rows the bars were decided at [K].
+        close: [T, N], quote currency.
+        rule: window and threshold.
         bars_per_year: of the timeframe.
-        rule: that gave `regimes`.
     """
-    edges = [0, *(int(row) + 1 for row in np.flatnonzero(np.diff(regimes))), len(regimes)]
-    results = []
-    for policy in (name for name in columns if not set("@#") & set(name)):
-        for place, regime in enumerate(REGIMES):
-            inside = regimes == place
-            if not inside.any():
-                continue
-            returns = columns[policy][inside]
-            testable = returns.size > 2 and returns.std() > 0
-            results.append(
-                RegimeResult(
-                    policy=policy,
-                    regime=regime,
-                    bars=returns.size,
-                    total_return=total_return(returns),
-                    sharpe=annual_sharpe(returns, bars_per_year) if returns.size > 1 else 0.0,
-                    standard_error=sharpe_standard_error(returns, bars_per_year) if testable else None,
-                    turnover_per_day=float(columns[f"{policy}#turnover"][inside].mean()) * bars_per_year / 365.0,
-                )
+    window = max(1, round(rule.days * bars_per_year / 365.0))
+    market = np.concatenate([[0.0], np.cumsum(np.log1p((close[1:] / close[:-1] - 1.0).mean(axis=1)))])
+    before = market[np.maximum(np.arange(len(market)) - window, 0)]
+    trailing = np.expm1(market - before)
+    return np.where(trailing > rule.threshold, "bull", np.where(trailing < -rule.threshold, "bear", "sideways"))
+
+
+def score_regimes(
+    returns: Floats,
+    labels: NDArray[np.str_],
+    *,
+    bars_per_year: float,
+    seed: int,
+    turnover: Floats | None = None,
+    breaks: tuple[int, ...] = (),
+    resamples: int = 1999,
+) -> tuple[RegimeScore, ...]:
+    """One policy's score in each regime, in the order of `REGIMES`; a regime without bars is there, and empty.
+
+    Args:
+        returns: net simple return per bar [K].
+        labels: the regime each bar was decided in [K].
+        bars_per_year: of the timeframe.
+        seed: of the bootstrap.
+        turnover: share of equity traded per bar [K].
+        breaks: positions at which another span begins, as where folds are put together.
+        resamples: of the bootstrap.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+    if len(returns) != len(labels) or (turnover is not None and len(turnover) != len(labels)):
+        raise ValueError(f"{len(returns)} returns and {len(labels)} regimes; pass one of each per bar")
+    scores = []
+    for regime in REGIMES:
+        chosen = np.flatnonzero(labels == regime)
+        first = np.isin(chosen, breaks) | np.concatenate([[True], np.diff(chosen) > 1])[: chosen.size]
+        stretches = np.split(chosen, np.flatnonzero(first)[1:]) if chosen.size else []
+        earned = returns[chosen]
+        interval = None
+        try:
+            if chosen.size:
+                interval = sharpe_interval(earned, bars_per_year=bars_per_year, seed=seed, resamples=resamples).interval
+        except NotTestableError:
+            pass  # too few bars, or a policy that never trades: no interval is shown
+        scores.append(
+            RegimeScore(
+                regime=regime,
+                bars=chosen.size,
+                stretches=len(stretches),
+                sharpe=annual_sharpe(earned, bars_per_year) if chosen.size else None,
+                interval=interval,
+                total_return=total_return(earned) if chosen.size else 0.0,
+                max_drawdown=max((max_drawdown(returns[rows]) for rows in stretches), default=0.0),
+                turnover_per_day=(
+                    None if turnover is None or not chosen.size else turnover_per_day(turnover[chosen], bars_per_year)
+                ),
             )
-    return RegimeTable(
-        rule=rule or RegimeRule(),
-        spells=tuple(
-            Spell(regime=REGIMES[regimes[first]], first=first, last=last) for first, last in itertools.pairwise(edges)
-        ),
-        results=tuple(results),
-    )
+        )
+    return tuple(scores)

@@ -12,9 +12,7 @@ from cappuccino_ml.core import Settings
 from cappuccino_ml.metrics import mean_interval
 from cappuccino_ml.policy import Arm
 from cappuccino_ml.study import Comparison, side_by_side
-from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
-
-Interval = tuple[float, float]
+from cappuccino_ml.verdict.differences import Difference, Interval, paired_difference
 
 
 class Point(Settings):
@@ -28,17 +26,6 @@ class Point(Settings):
     turnover_per_day: float
     max_drawdown: float  # the worst run's
     parameters: int
-
-
-class Difference(Settings):
-    """Annual net Sharpe of one point less another's, runs of equal market and seed paired."""
-
-    name: str
-    mean: float
-    over_seeds: Interval | None  # 95%, of the mean difference
-    side_by_side: float | None  # the same of equal parts of all agents, which diversify; None: not testable
-    over_time: Interval | None  # 95%, of that
-    sentence: str
 
 
 class SampleEfficiency(Settings):
@@ -101,39 +88,16 @@ def _point(comparison: Comparison, arm: Arm, steps: int) -> Point:
 def _difference(
     comparison: Comparison, ours: tuple[Arm, int], theirs: tuple[Arm, int], *, root: Path, seed: int, resamples: int
 ) -> Difference:
-    pairs = zip(comparison.of(*ours), comparison.of(*theirs), strict=True)
-    by_run = np.array([one.sharpe - other.sharpe for one, other in pairs])
-    name = " less ".join(f"{arm} at {steps:,}" for arm, steps in (ours, theirs))
-    over_seeds = mean_interval(by_run)
-    together: float | None = None
-    over_time: Interval | None = None
-    try:
-        test = paired_sharpe_test(
-            candidate=side_by_side(comparison, *ours, root=root),
-            incumbent=side_by_side(comparison, *theirs, root=root),
-            bars_per_year=comparison.bars_per_year,
-            seed=seed,
-            resamples=resamples,
-        )
-        together, over_time = test.difference, test.interval
-        note = ""
-    except NotTestableError as error:
-        note = f" Over time: {error}."
-    sentence = f"{name}: {by_run.mean():+.2f} Sharpe a year{_range(over_seeds, 'over seeds')}"
-    if together is not None:
-        sentence += f"; all agents side by side {together:+.2f}{_range(over_time, 'over time')}"
-    return Difference(
-        name=name,
-        mean=float(by_run.mean()),
-        over_seeds=over_seeds,
-        side_by_side=together,
-        over_time=over_time,
-        sentence=f"{sentence}.{note}",
+    return paired_difference(
+        name=" less ".join(f"{arm} at {steps:,}" for arm, steps in (ours, theirs)),
+        ours=[run.sharpe for run in comparison.of(*ours)],
+        theirs=[run.sharpe for run in comparison.of(*theirs)],
+        our_returns=side_by_side(comparison, *ours, root=root),
+        their_returns=side_by_side(comparison, *theirs, root=root),
+        bars_per_year=comparison.bars_per_year,
+        seed=seed,
+        resamples=resamples,
     )
-
-
-def _range(interval: Interval | None, what: str) -> str:
-    return "" if interval is None else f" (95% {interval[0]:+.2f} to {interval[1]:+.2f} {what})"
 
 
 def _claim(difference: Difference, gained: Difference, *, few: int, many: int) -> str:

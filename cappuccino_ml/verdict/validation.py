@@ -27,7 +27,8 @@ from cappuccino_ml.verdict.development import active_returns
 from cappuccino_ml.verdict.gate import CASH, EQUAL_WEIGHT, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, overfitting
-from cappuccino_ml.verdict.regimes import RegimeTable, market_regimes, regime_table
+from cappuccino_ml.verdict.regime_table import RegimeTable, regime_table
+from cappuccino_ml.verdict.regimes import RegimeRule, label_regimes
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 
 _REPORT = "report.json"
@@ -86,6 +87,7 @@ def validate(
     cross: CrossValidation,
     measured: Mapping[str, int] | None = None,
     no_champion: str = "no champion is set",
+    regimes: RegimeRule | None = None,
 ) -> tuple[ValidationReport, pd.DataFrame]:
     """Judge the best finalist; the others are shown beside it.
 
@@ -99,6 +101,7 @@ def validate(
         gate: thresholds.
         cross: paths of the finalists over combinatorial splits.
         measured: trials by study on the same bars, whether or not they came to a verdict; see `measured_trials`.
+        regimes: rule of bull, bear and sideways, or None for its defaults.
         no_champion: why there is no champion to be beaten.
 
     Returns:
@@ -190,8 +193,12 @@ def validate(
         ),
         regimes=regime_table(
             {name: values for name, values in columns.items() if "@" not in name},
-            regimes=market_regimes(dataset.market.close, bars_per_day=per_year / 365.0)[first:last],
+            labels=label_regimes(dataset.market.close, rule=regimes or RegimeRule(), bars_per_year=per_year)[
+                first:last
+            ],
+            rule=regimes or RegimeRule(),
             bars_per_year=per_year,
+            seed=derive_seed(study.settings.seed, "regimes"),
         ),
         incumbent_note=(
             f"the champion, model {reading.champion}, on the same bars"

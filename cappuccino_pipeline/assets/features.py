@@ -73,6 +73,11 @@ def indicators(
         label=label,
         path=cappuccino.configuration.reports_root / "feature_distributions.png",
     )
+    correlation = pictures.feature_correlation(
+        market=market,
+        label=label,
+        path=cappuccino.configuration.reports_root / "feature_correlation.png",
+    )
     contents = {month: entry.sha256 for month, entry in table.partitions.items() if month in asked}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest(contents)[:16]),
@@ -80,6 +85,7 @@ def indicators(
             **table_metadata(table, label=label),
             "dagster/column_schema": schema,
             "distributions": picture(drawn),
+            "correlation": picture(correlation),
             "rates": _rates(missing_rates(market.features), outlier_rates(market.features[market.warm_up :])),
         },
     )

@@ -1,11 +1,15 @@
-"""The reports stage: comparisons that inform people and decide nothing; run by jobs of their own, not by `research`."""
+"""The reports stage: what informs people and decides nothing."""
 
 import dagster as dg
 
 from cappuccino_ml.core import code_version
+from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.assets.training import pretrained_encoder
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+
+_EXPLAINED = "attention_report.json"
+_EXPLAINED_ROWS = 2_000  # the newest a finalist was fitted on: some hundred positions, and seconds to trade through
 
 
 @dg.asset(
@@ -69,4 +73,78 @@ def ab_comparison(
             "curves": picture(pictures.sample_efficiency(judged=judged, path=reports / "ab_comparison.png")),
             "result": dg.MetadataValue.path(str(reports / "ab_comparison.json")),
         }
+    )
+
+
+@dg.asset(
+    group_name="reports",
+    deps=[optuna_study],
+    code_version=code_version("features", "environment", "encoder", "policy", "reports"),
+    owners=OWNERS,
+    kinds={"pytorch"},
+    tags={"stage": "reports"},
+)
+def attention_report(
+    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> dg.MaterializeResult[None]:
+    """Which ticker and which feature drive the decisions of the study's finalists, and where the encoder looks.
+
+    Measured on the newest rows they were fitted on, with the books they hold there: no holdout is read.
+    """
+    from cappuccino_ml.core import write_json  # noqa: PLC0415
+    from cappuccino_ml.policy import load_agent  # noqa: PLC0415
+    from cappuccino_ml.reports import pictures  # noqa: PLC0415
+    from cappuccino_ml.reports.attribution import explain_agent  # noqa: PLC0415
+    from cappuccino_ml.study import load_study  # noqa: PLC0415
+
+    configuration, dataset = cappuccino.configuration, cappuccino.dataset
+    study = load_study(cappuccino.current.folder("optuna_study"))
+    first, last = dataset.splits.development
+    rows = (max(first, last - _EXPLAINED_ROWS), last)
+    found = {}
+    for side, finalist in cappuccino.finalists(study, dataset).items():
+        agent, config = load_agent(finalist.folder)
+        found[side] = explain_agent(agent, config, dataset.market, rows=rows, seed=configuration.seed)
+        lead = found[side].drivers(1)[0]
+        told = f"{lead.ticker} {lead.feature} ({lead.share:.1%})"
+        context.log.info(cappuccino.say(f"what moves {found[side].arm} most: {told}"))
+    reports = configuration.reports_root
+    write_json(reports / _EXPLAINED, {side: one.model_dump(mode="json") for side, one in found.items()})
+    sides = [found["mlp"], found["ft"]]
+    label = dataset.config.label
+    series = [[f"{one.ticker} {one.feature}, {one.share:.1%}" for one in side.drivers()] for side in sides]
+    features = [[f"{name}, {share:.1%}" for name, share in side.by_feature().items()][:5] for side in sides]
+    facts = [
+        [one.arm, one.moments, f"{one.completeness_error:.2%}", one.steps, f"{sum(one.change) / len(one.change):.3f}"]
+        for one in sides
+    ]
+    arms = [side.arm for side in sides]
+    return dg.MaterializeResult(
+        metadata={
+            "source": label,
+            "top_five_drivers": markdown_table(arms, [*zip(*series, strict=True)]),
+            "top_five_features": markdown_table(arms, [*zip(*features, strict=True)]),
+            "how_well_they_add_up": markdown_table(
+                ["arm", "moments", "missing of the actions' change", "points on the path", "mean change of an action"],
+                facts,
+            ),
+            "rows": f"{dataset.time(rows[0]):%Y-%m-%d %H:%M} to {dataset.time(rows[1]):%Y-%m-%d %H:%M} UTC",
+            "drivers": picture(pictures.drivers(attributions=sides, label=label, path=reports / "drivers.png")),
+            "result": dg.MetadataValue.path(str(reports / _EXPLAINED)),
+        }
+    )
+
+
+@dg.asset_check(asset=attention_report)
+def attributions_add_up(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
+    """Attributions sum to what the actions differ by from those at the mean of all features, or they mean little."""
+    from cappuccino_ml.core import read_json  # noqa: PLC0415
+    from cappuccino_ml.reports.attribution import TOLERANCE, Attribution  # noqa: PLC0415
+
+    stored = read_json(cappuccino.configuration.reports_root / _EXPLAINED)
+    found = [Attribution.model_validate(one) for one in stored.values()]
+    return dg.AssetCheckResult(
+        passed=all(one.adds_up for one in found),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"limit": TOLERANCE, **{f"missing_{one.arm}": one.completeness_error for one in found}},
     )

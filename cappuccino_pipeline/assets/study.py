@@ -1,11 +1,16 @@
 """The study stage: the Optuna A/B study, and the finalists refitted on all development rows."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.training import pretrained_encoder
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+
+if TYPE_CHECKING:
+    from cappuccino_ml.policy import Iteration
 
 
 @dg.asset(
@@ -45,7 +50,9 @@ def optuna_study(
         context.log.info(cappuccino.say(f"finalist {job.training.agent.arm} refitted on all development rows"))
     cappuccino.current.point("optuna_study", folder)
     label, reports = dataset.config.label, configuration.reports_root
-    curves = {job.training.agent.arm: [read_learning_curve(job.folder)] for job in finalists.values()}
+    curves: dict[str, list[list[Iteration]]] = {}
+    for trial in study.completed:
+        curves.setdefault(trial.arm, []).extend(read_learning_curve(folder / "trials" / key) for key in trial.fold_jobs)
     header = ["trial", "arm", "state", "net Sharpe", "folds", "turnover/day", "environment steps"]
     rows = [
         [

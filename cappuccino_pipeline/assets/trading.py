@@ -56,7 +56,7 @@ def paper_trading_report(
 
     from cappuccino_ml.policy import Actor  # noqa: PLC0415
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.trading import model_to_trade, run_session  # noqa: PLC0415
+    from cappuccino_ml.trading import model_to_trade, read_fills, run_session  # noqa: PLC0415
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
     version, label = model_to_trade(record=configuration.deployment_record, candidate=cappuccino.current.version)
@@ -81,6 +81,15 @@ def paper_trading_report(
         label=dataset.config.label,
         path=configuration.reports_root / "session.png",
     )
+    trades = pictures.session_trades(
+        times=dataset.market.timestamps[first : last + 1],
+        close=dataset.market.close[first : last + 1],
+        fills=read_fills(folder),
+        report=report,
+        tickers=dataset.market.schema.tickers,
+        label=dataset.config.label,
+        path=configuration.reports_root / "session_trades.png",
+    )
     return dg.MaterializeResult(
         metadata={
             "session": label,
@@ -93,6 +102,7 @@ def paper_trading_report(
             "recommendation": facts.recommendation,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in facts.reasons) or "none"),
             "equity": picture(drawn),
+            "trades": picture(trades),
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )

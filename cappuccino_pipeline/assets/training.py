@@ -1,5 +1,7 @@
 """The training stage: a frozen data set, and the encoders pre-trained on its training rows."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from cappuccino_ml.core import code_version
@@ -7,6 +9,9 @@ from cappuccino_pipeline.assets.features import indicators
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+
+if TYPE_CHECKING:
+    from cappuccino_ml.features import MarketTable
 
 
 @dg.asset(
@@ -57,6 +62,31 @@ def training_dataset(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.Materialize
     )
 
 
+@dg.asset_check(asset=training_dataset, blocking=True)
+def check_environment(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
+    """The environment on these very rows is repeatable, fresh after reset, exact in money and blind to the future."""
+    from cappuccino_ml.environment import Reward, VectorEnv, of_rollouts  # noqa: PLC0415
+    from cappuccino_ml.environment import check_environment as check  # noqa: PLC0415
+
+    dataset, space = cappuccino.dataset, cappuccino.plan.study.space
+    first, last = dataset.splits.folds[0].train
+
+    def make(market: "MarketTable") -> of_rollouts:
+        prices = {"open_": market.open, "close": market.close, "tradable": market.tradable}
+        rules = {"layout": space.layout, "guards": space.guards, "costs": space.costs}
+        return of_rollouts(VectorEnv(first=first, last=last, reward=Reward(), seed=0, **rules, **prices))
+
+    report = check(make, dataset.market)
+    return dg.AssetCheckResult(
+        passed=report.passed,
+        metadata={
+            "findings": markdown_table(["kind", "finding"], [[each.kind, each.message] for each in report.findings]),
+            "books": report.books,
+            "steps": report.steps,
+        },
+    )
+
+
 @dg.asset(
     group_name="training",
     deps=[training_dataset],
@@ -84,12 +114,19 @@ def pretrained_encoder(
     for job, loaded in run_jobs(fit_encoder, jobs.values(), workers=cappuccino.configuration.workers):
         configs[job.name] = loaded.config
         context.log.info(cappuccino.say(f"encoder {job.name}: masked R2 {loaded.config.skill.r2['model']:.3f}"))
+    cappuccino.current.point("pretrained_encoder", jobs[DEPLOYMENT].folder)
     skills = {name: configs[name].skill for name in jobs}
     drawn = pictures.pretraining(
         histories={name: read_history(job.folder) for name, job in jobs.items()},
         skills=skills,
         label=dataset.config.label,
         path=cappuccino.configuration.reports_root / "pretraining.png",
+    )
+    by_feature = pictures.feature_skill(
+        skills=skills,
+        features=dataset.market.schema.features,
+        label=dataset.config.label,
+        path=cappuccino.configuration.reports_root / "feature_skill.png",
     )
     attention = pictures.attention(
         weights=where_it_looks(jobs[DEPLOYMENT], dataset),
@@ -105,6 +142,7 @@ def pretrained_encoder(
             "source": dataset.config.label,
             "masked_r2": markdown_table(["encoder", *methods], rows),
             "curves": picture(drawn),
+            "masked_r2_by_feature": picture(by_feature),
             "attention": picture(attention),
             "folders": dg.MetadataValue.json({name: str(job.folder) for name, job in jobs.items()}),
         }

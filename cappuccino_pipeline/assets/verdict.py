@@ -54,6 +54,7 @@ def validation_report(
         finalists=finalists,
         champion=champion,
         no_champion=no_champion,
+        regimes=plan.regimes,
         ledger=HoldoutLedger(configuration.verdicts_root / "holdouts"),
         gate=plan.gate,
         cross=cross,
@@ -106,17 +107,19 @@ def validation_report(
             "trials_on_these_bars": report.reading.trials_so_far,
             "cross_validation": report.cross_validation.sentence,
             "regimes": markdown_table(
-                ["policy", "regime", "bars", "return", "net Sharpe (annual)", "s.e."],
+                ["policy", "regime", "bars", "stretches", "return", "net Sharpe (annual)", "95% interval"],
                 [
                     [
-                        r.policy,
-                        r.regime,
-                        r.bars,
-                        f"{r.total_return:+.1%}",
-                        f"{r.sharpe:+.2f}",
-                        _number(r.standard_error),
+                        result.policy,
+                        score.regime,
+                        score.bars,
+                        score.stretches,
+                        f"{score.total_return:+.1%}",
+                        _number(score.sharpe),
+                        _interval(score.interval),
                     ]
-                    for r in report.regimes.results
+                    for result in report.regimes.results
+                    for score in result.scores
                 ],
             ),
             "regime_rule": report.regimes.rule.sentence,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("cappuccino_ml", "cappuccino_pipeline", "benchmarks", "tests")
+PACKAGES = ("cappuccino_ml", "cappuccino_pipeline", "benchmarks", "examples", "tests")
 MAX_LINES = 350
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = [path for path in FILES if path.read_text().strip()]

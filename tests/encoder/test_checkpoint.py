@@ -45,6 +45,7 @@ def test_the_folder_holds_best_final_and_every_checkpoint(folder: Path, pretrain
     assert {path.name for path in folder.iterdir()} == {
         "DONE",
         "config.json",
+        "decoders.safetensors",
         "encoder.safetensors",
         "epoch-001.safetensors",
         "epoch-002.safetensors",

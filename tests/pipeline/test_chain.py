@@ -31,6 +31,7 @@ ASSETS = {
     "promoted_model",
     "paper_trader_deployment",
     "paper_trading_report",
+    "attention_report",
 }
 TOY = Plan(
     splits=SplitSettings(folds=2, holdout_share=0.25, paper_bars=24, max_lookback=2, memory_bars=40),
@@ -83,6 +84,15 @@ def test_every_asset_is_materialized(chain: Chain) -> None:
     assert _materialized(chain.instance) == ASSETS
 
 
+def test_the_environment_was_checked_on_the_studys_own_rows(chain: Chain) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("training_dataset"), "check_environment")
+    (record,) = chain.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert record.event is not None
+    evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert evaluation.passed
+    assert evaluation.metadata["books"].value == 16
+
+
 def test_half_the_trials_are_ft_and_none_is_lost(chain: Chain) -> None:
     from cappuccino_ml.study import load_study
 
@@ -107,6 +117,38 @@ def test_a_short_holdout_cannot_win_and_sets_no_alias(chain: Chain) -> None:
     assert chain.cappuccino.aliases() == {}
     assert chain.cappuccino.registry.versions() == ["1"]
     assert chain.sensor.startswith("skipped")
+
+
+def test_both_finalists_decisions_are_explained_without_the_holdout(chain: Chain) -> None:
+    from cappuccino_ml.core import read_json
+    from cappuccino_ml.reports.attribution import Attribution
+
+    dataset, reports = chain.cappuccino.dataset, chain.cappuccino.configuration.reports_root
+    stored = {
+        side: Attribution.model_validate(one) for side, one in read_json(reports / "attention_report.json").items()
+    }
+    assert stored["mlp"].rollout is None
+    assert stored["ft"].rollout is not None
+    for one in stored.values():
+        assert one.adds_up
+        assert one.rows[1] <= dataset.splits.development[1] < dataset.splits.holdout[0]
+        assert 0 < sum(driver.share for driver in one.drivers()) < 1
+    event = chain.instance.get_latest_materialization_event(dg.AssetKey("attention_report"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    said = event.asset_materialization.metadata
+    first = stored["ft"].drivers()[0]
+    assert f"{first.ticker} {first.feature}, {first.share:.1%}" in str(said["top_five_drivers"].value)
+    assert "data:image/png;base64" in str(said["drivers"].value)
+    assert "what moves mlp most" in "\n".join(chain.said)
+
+
+def test_a_picture_of_another_job_does_not_break_the_page(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    reports = chain.cappuccino.configuration.reports_root
+    (reports / "ab_comparison.png").write_bytes((reports / "drivers.png").read_bytes())
+    demo._show(chain.cappuccino, sensor=chain.sensor, seconds=1.0)
+    assert "Where to look" in capsys.readouterr().out
+    assert "What moves the actions of the finalists" in (reports / "page.html").read_text()
 
 
 def test_the_session_is_a_rehearsal_with_the_backtests_orders(chain: Chain) -> None:

@@ -12,8 +12,14 @@ GRAPH = {
     "promoted_model": ("registry", {"validation_report"}),
     "incumbent_refit": ("registry", {"training_dataset"}),
     "paper_trader_deployment": ("trading", {"promoted_model"}),
+    "paper_trader": ("trading", {"paper_trader_deployment"}),
     "paper_trading_report": ("trading", {"paper_trader_deployment"}),
     "ab_comparison": ("reports", {"pretrained_encoder"}),
+    "status": ("reports", {"incumbent_refit", "paper_trading_report"}),
+    "ablation_study": ("reports", {"pretrained_encoder"}),
+    "transfer_study": ("reports", {"pretrained_encoder"}),
+    "regime_benchmark": ("reports", {"validation_report"}),
+    "attention_report": ("reports", {"optuna_study"}),
 }
 
 
@@ -39,13 +45,16 @@ def test_the_checks_that_guard_are_blocking() -> None:
         "no_outliers": False,
         "check_features": True,
         "features_are_current": False,
+        "check_environment": True,
+        "trader_is_healthy": False,
+        "attributions_add_up": False,
     }
 
 
 def test_jobs_schedules_and_sensors_are_these() -> None:
     repository = defs.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"update_bars", "research", "trade", "retrain", "compare_arms"}
+    assert jobs == {"update_bars", "research", "trade", "retrain", "compare_arms", "experiments"}
     assert {s.name: s.default_status.value for s in repository.schedule_defs} == {
         "hourly_bars": "STOPPED",
         "nightly_retraining": "STOPPED",
@@ -53,4 +62,5 @@ def test_jobs_schedules_and_sensors_are_these() -> None:
     assert {s.name: s.default_status.value for s in repository.sensor_defs} == {
         "follow_aliases": "RUNNING",
         "run_failure_alert": "RUNNING",
+        "watch_trader": "RUNNING",
     }

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cappuccino_ml.core import CheckpointError, ConfigurationError
-from cappuccino_ml.registry import ModelRegistry, promote_if_won
+from cappuccino_ml.core import CappuccinoError, CheckpointError, ConfigurationError
+from cappuccino_ml.registry import ModelRegistry, promote_if_won, read_aliases
 from cappuccino_ml.registry.mlflow_registry import MANIFEST
 
 from .conftest import make_card, make_model
@@ -139,3 +139,27 @@ def test_a_win_makes_a_challenger_once_and_a_person_can_take_it_back(registry: M
     registry.remove_alias("challenger", who="ann", why="not yet")
     assert not promote_if_won(registry, version=version, verdict_outcome="win", fresh_days=60)
     assert registry.alias("challenger") is None
+
+
+def test_aliases_read_from_the_file_are_those_that_mlflow_gives(registry: ModelRegistry, tmp_path: Path) -> None:
+    database = registry.root / "mlflow.db"
+    assert read_aliases(database, model_name="toy") == {}
+    for number, key in enumerate(("k1", "k2"), start=1):
+        registry.register(make_model(tmp_path / key, key), card=make_card(key, "win" if number == 1 else "reject"))
+    registry.set_alias("challenger", "2", who="ann", why="try it")
+    registry.set_alias("champion", "1", who="ann", why="passed paper")
+    found = read_aliases(database, model_name="toy")
+    assert {alias: one.version for alias, one in found.items()} == {
+        alias: registry.alias(alias) for alias in ("challenger", "champion")
+    }
+    assert [found[alias].tags["outcome"] for alias in ("champion", "challenger")] == ["win", "reject"]
+    assert read_aliases(database, model_name="another") == {}
+    registry.remove_alias("challenger", who="ann", why="enough")
+    assert set(read_aliases(database, model_name="toy")) == {"champion"}
+
+
+def test_a_file_that_is_no_database_of_mlflow_is_an_error_that_names_it(tmp_path: Path) -> None:
+    assert read_aliases(tmp_path / "mlflow.db", model_name="toy") == {}
+    (tmp_path / "mlflow.db").write_text("something else")
+    with pytest.raises(CappuccinoError, match=r"mlflow\.db"):
+        read_aliases(tmp_path / "mlflow.db", model_name="toy")

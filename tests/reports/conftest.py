@@ -29,6 +29,7 @@ from cappuccino_ml.verdict import (
     Finding,
     GateSettings,
     Reading,
+    RegimeRule,
     Row,
     SuperiorSet,
     ValidationReport,
@@ -277,8 +278,11 @@ def make_report(
         cross_validation=made_cross_validation() if crossed else no_cross_validation(),
         regimes=regime_table(
             {**returns, **{f"{name}#turnover": np.full(bars, 0.012) for name in returns}},
-            regimes=np.repeat(np.array([2, 0, 2], dtype=np.int8), [600, 500, bars - 1100]),
+            labels=np.repeat(np.array(["sideways", "bull", "sideways"]), [600, 500, bars - 1100]),
+            rule=RegimeRule(),
             bars_per_year=PER_YEAR,
+            seed=1,
+            resamples=99,
         ),
         incumbent_note="no champion is set, so the better of cash and equal weight on the development rows",
     )

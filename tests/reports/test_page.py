@@ -227,9 +227,9 @@ def test_regimes_are_shown_with_their_rule_and_how_many_examples_there_are(make_
     assert "This holdout has no bear bars." in text
     assert flat(table.rule.sentence) in text
     for result in table.results:
-        error = "-" if result.standard_error is None else f"{result.standard_error:.2f}"
-        shown = f"{words.share(result.total_return)}, {words.signed(result.sharpe)} ({error})"
-        assert shown in text
+        for score in (score for score in result.scores if score.interval):
+            low, high = score.interval
+            assert f"{words.signed(score.sharpe)} ({words.signed(low, 1)} to {words.signed(high, 1)})" in text
 
 
 def test_cross_validation_is_beside_the_gate_and_its_absence_is_said(make_findings: MakeFindings):

@@ -1,10 +1,12 @@
 """Every picture is written, small, says where its bars come from, and refuses what it cannot show."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -14,6 +16,14 @@ from cappuccino_ml.features import FEATURES
 from cappuccino_ml.reports import pictures, style
 from cappuccino_ml.reports.findings import PICTURES
 from cappuccino_ml.verdict import Point, SampleEfficiency
+
+from .attributions import make_attribution
+
+
+def fills_at(times: np.ndarray) -> pd.DataFrame:
+    """A purchase of LTC, sold again."""
+    columns = {"ticker": ["LTC", "LTC"], "side": ["buy", "sell"], "quantity": [2.0, 2.0], "price": [3.0, 4.0]}
+    return pd.DataFrame({"timestamp": times, **columns})
 
 
 @pytest.fixture
@@ -36,13 +46,23 @@ def draw(
         given: dict[str, dict[str, Any]] = {
             "coverage": {"frame": bars, "universe": market.schema.universe},
             "feature_distributions": {"market": market},
+            "feature_correlation": {"market": market},
+            "feature_skill": {"skills": skills, "features": FEATURES},
             "pretraining": {"histories": histories, "skills": skills},
             "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
             "study_history": {"study": study},
             "learning_curves": {"curves": curves},
+            "drivers": {"attributions": [make_attribution(arm="mlp", rollout=None), make_attribution()]},
             "equity": {"frame": frame, "candidate": "ft", "regimes": findings.validation.regimes},
             "cross_validation": {"found": findings.validation.cross_validation},
             "intervals": {"report": findings.validation},
+            "session_trades": {
+                "times": equity["timestamp"].to_numpy(),
+                "close": np.cumsum(np.ones((len(equity), 7)), axis=0),
+                "fills": fills_at(equity["timestamp"].to_numpy()[3:5]),
+                "report": findings.session,
+                "tickers": findings.dataset.feature_schema.tickers,
+            },
             "session": {"equity": equity, "report": findings.session},
         }
         said = {} if name == "intervals" else {"label": label}
@@ -147,3 +167,61 @@ def test_sample_efficiency_is_drawn_with_every_arm_and_its_source(texts: list[st
     )
     pictures.sample_efficiency(judged=judged, path=tmp_path / "s.png")
     assert {*arms, "source of the bars: simulated"} <= set(texts)
+
+
+def test_agents_of_different_universes_are_not_drawn_side_by_side(tmp_path: Path):
+    with pytest.raises(ValueError, match="on one universe"):
+        pictures.drivers(
+            attributions=[make_attribution(), make_attribution(tickers=("BTC", "LTC"))],
+            label="simulated",
+            path=tmp_path / "d.png",
+        )
+
+
+def test_the_mlps_drivers_say_that_it_has_no_attention(texts: list[str], tmp_path: Path):
+    pictures.drivers(attributions=[make_attribution()], label="simulated", path=tmp_path / "d.png")
+    assert "attention rollout" in texts
+    texts.clear()
+    still = make_attribution(arm="mlp", rollout=None, sizes=np.zeros((2, 2, 3)).tolist())  # nor does it react
+    pictures.drivers(attributions=[still], label="simulated", path=tmp_path / "d.png")
+    assert "attention rollout" not in texts
+    assert "all actions, % (an mlp has no attention)" in texts
+
+
+def test_trades_are_counted_for_their_ticker_and_a_session_without_any_is_drawn(
+    draw: Callable[..., Path], texts: list[str], make_findings: Any, tmp_path: Path
+):
+    draw("session_trades", label="simulated", path=tmp_path / "t.png")
+    assert {"LTC: 1 buy, 1 sell", "BTC: 0 buys, 0 sells"} <= set(texts)
+    assert any("REHEARSAL: 2 fills" in text for text in texts)
+    stamps = np.array(["2025-01-01T00", "2025-01-01T01"], dtype="datetime64[us]")
+    pictures.session_trades(
+        times=stamps,
+        close=np.ones((2, 1)),
+        fills=fills_at(stamps)[:0],
+        report=make_findings().session,
+        tickers=("BTC",),
+        label="simulated",
+        path=tmp_path / "n.png",
+    )
+    assert "BTC: 0 buys, 0 sells" in texts
+
+
+def test_correlation_is_within_a_ticker_and_across_tickers(monkeypatch: Any, market: Any, tmp_path: Path):
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(style, "save", lambda figure, path: drawn.extend(
+        np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images
+    ))  # fmt: skip
+    twins = market.features.copy()
+    twins[:, :, 1] = -twins[:, :, 0]  # high against open, in every ticker
+    twins[:, 1, 5] = twins[:, 0, 5]  # and macd of ETH is BTC's
+    pictures.feature_correlation(market=replace(market, features=twins), label="simulated", path=tmp_path / "c.png")
+    of_features, of_tickers = drawn[:2]
+    assert of_features[0, 1] == pytest.approx(-1)
+    assert abs(of_features[2, 3]) < 0.2
+    assert of_tickers[0, 1] == pytest.approx(1 / 14, abs=0.05)
+
+
+def test_skills_of_other_features_are_refused(skills: Any, tmp_path: Path):
+    with pytest.raises(ValueError, match="14 features"):
+        pictures.feature_skill(skills=skills, features=("open",), label="simulated", path=tmp_path / "f.png")

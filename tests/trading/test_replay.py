@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.features import CONTEXT_BARS
+from cappuccino_ml.policy import Actor
 from cappuccino_ml.trading import Comparison, Ledger, Session, compare, replay, shadow_backtest
 
+from .agents import ARMS, store_agent
 from .conftest import FIRST, FakeActor, make_panel
 
 
@@ -57,6 +59,19 @@ def test_replay_gives_the_backtests_orders_bar_by_bar(seed: int, filled: float, 
         assert (session.orders > 0).any()
         assert (session.orders < 0).any()
     assert session.equity[0] == 100_000
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_stored_agent_of_each_arm_gives_its_backtests_orders(tmp_path: Path, arm: str) -> None:
+    panel = make_panel(seed=2, bars=FIRST + 32)
+    store_agent(tmp_path / "agent", arm, universe=panel.universe)
+    actor, span = Actor.load(tmp_path / "agent"), {"first": FIRST, "last": FIRST + 30}
+    with Ledger(tmp_path / "l.db", durable=False) as ledger:
+        session = replay(actor=actor, panel=panel, ledger=ledger, **span)
+    shadow = shadow_backtest(actor=actor, panel=panel, **span)
+    result = compare(session, shadow, costs=actor.costs, label="toy")
+    assert result.orders_equal, result.first_difference
+    assert result.fills == result.backtest_fills > 10
 
 
 def test_the_trailing_window_gives_the_orders_of_the_whole_history() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.environment import Costs, Guards
-from cappuccino_ml.trading import Habits, Limits, Status
-from cappuccino_ml.trading.state import TradingState, restrict
+from cappuccino_ml.trading import NO_LIMITS, Habits, Limits, Status
+from cappuccino_ml.trading.state import TradingState, release, restrict
 
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, always, make_desk, make_panel
 
@@ -151,3 +151,33 @@ def test_lots_are_the_tickers_own(tmp_path: Path) -> None:
     assert lots["ETH-USD"] % 2 == 0
     assert len(lots) == 3
     assert desk.open().tick().status == "repeated"
+
+
+def test_a_stopped_position_too_small_for_the_venue_to_sell_does_not_keep_its_ticker_from_being_bought(
+    tmp_path: Path,
+) -> None:
+    habits = Habits(min_quantity=Decimal("0.001"))
+    desk = desk_of(tmp_path, steps(100, 100, 85, 85, 85, 85), habits=habits, stop_loss=0.1, cooldown_bars=1)
+    assert tick(desk, FIRST, 1, 0, 0) > 0
+    crumb = Decimal("0.0009")
+    desk.broker._units[BTC] = crumb  # the rest was a fee that the venue took in coin
+    desk.limits = NO_LIMITS.model_copy(update={"coin_fee_bps": 9999.999})
+    assert tick(desk, FIRST + 2, 1, 0, 0) == 0
+    assert "crumb" in desk.kinds()
+    assert desk.broker.positions()[BTC] == crumb
+    assert tick(desk, FIRST + 3, 1, 0, 0) == 0  # the cool-down, as after any other exit
+    assert tick(desk, FIRST + 4, 1, 0, 0) > 0
+
+
+def test_defect_17_a_release_forgets_no_stop_of_what_was_left_alone_and_knows_none_of_what_was_bought_by_hand(
+    tmp_path: Path,
+) -> None:
+    for by_hand, sold in ((Decimal(0), True), (Decimal(5), False)):
+        desk = desk_of(tmp_path / f"{by_hand}", steps(100, 85, 85), stop_loss=0.1)
+        assert tick(desk, FIRST, 1, 0, 0) > 0
+        assert desk.ledger is not None
+        restrict(desk.ledger, entries_only=False, who="Ada", why="a drill", at=desk.clock.now())
+        release(desk.ledger, who="Ada", why="all is well", at=desk.clock.now())
+        desk.broker._units[BTC] += by_hand
+        assert (tick(desk, FIRST + 1, 0, 0, 0) < 0) == sold
+        desk.close()

@@ -50,6 +50,19 @@ def test_asking_again_returns_the_stored_result_and_computes_nothing(tmp_path: P
     assert frame.index[0] == pd.Timestamp("2024-01-01", tz="UTC")
 
 
+def test_what_was_read_can_be_recalled_and_recalling_reads_nothing(tmp_path: Path) -> None:
+    ledger = HoldoutLedger(tmp_path / "ledger")
+    assert ledger.recall("s1") is None
+    assert not (tmp_path / "ledger").exists()
+    reading = read(ledger, "s1", 0, 50)
+    recalled = ledger.recall("s1")
+    assert recalled is not None
+    assert recalled[0] == reading
+    assert len(recalled[1]) == 50
+    assert ledger.recall("s2") is None
+    assert ledger.readings() == (reading,)
+
+
 def test_a_second_study_on_overlapping_bars_is_not_fresh_and_is_told_who_read_them(tmp_path: Path) -> None:
     ledger = HoldoutLedger(tmp_path)
     read(ledger, "s1", 0, 50)

@@ -1,79 +1,76 @@
-"""Bull, bear and sideways by a causal rule with hysteresis, and the returns of each regime's own bars."""
+"""Regimes follow their stated rule, from the past only, and every bar is scored once."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, market_regimes, regime_table
+from cappuccino_ml.metrics import annual_sharpe, max_drawdown
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, label_regimes, score_regimes
 
-RULE = RegimeRule(days=2.0)
-
-
-def names(close: np.ndarray, *, bars_per_day: float = 1.0, rule: RegimeRule = RULE) -> list[str]:
-    return [REGIMES[place] for place in market_regimes(close, bars_per_day=bars_per_day, rule=rule)]
+PER_YEAR = 8760.0
+RULE = RegimeRule(days=2, threshold=0.05)
+WINDOW = 48
 
 
-def of_steps(*steps: float) -> np.ndarray:
-    """Closes [T, 1] whose log grows by each step."""
-    return np.exp(np.cumsum([0.0, *steps]))[:, None]
+def prices(seed: int = 0, bars: int = 600) -> np.ndarray:
+    steps = np.random.default_rng(seed).normal(0, 0.01, (bars, 3))
+    return 100 * np.exp(np.cumsum(steps, axis=0))
 
 
-def test_a_regime_is_entered_at_the_outer_and_left_at_the_inner_threshold() -> None:
-    # Two-day log returns: .06, .12 (bull), .08 (stays), .03 (over), -.06, -.13 (bear), -.07 (stays), .02 (over)
-    close = of_steps(0.0, 0.06, 0.06, 0.02, 0.01, -0.07, -0.06, -0.01, 0.03)
-    expected = ["unknown", "unknown", "sideways", "bull", "bull", "sideways", "sideways", "bear", "bear", "sideways"]
-    assert names(close) == expected
+def test_labels_are_the_rule_written_out_bar_by_bar():
+    close = prices()
+    labels = label_regimes(close, rule=RULE, bars_per_year=PER_YEAR)
+    seen = set()
+    for t in range(len(close)):
+        growth = 1.0
+        for k in range(max(1, t - WINDOW + 1), t + 1):
+            growth *= 1 + np.mean(close[k] / close[k - 1] - 1)
+        wanted = "bull" if growth - 1 > 0.05 else "bear" if growth - 1 < -0.05 else "sideways"
+        assert labels[t] == wanted
+        seen.add(wanted)
+    assert seen == set(REGIMES)
 
 
-def test_a_bull_may_turn_into_a_bear_at_once() -> None:
-    assert names(of_steps(0.2, 0.0, -0.5))[2:] == ["bull", "bear"]
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(5, 79))
-def test_the_future_changes_no_regime_of_the_past(seed: int, row: int) -> None:
-    random = np.random.default_rng(seed)
-    close = np.exp(np.cumsum(random.normal(0, 0.04, (80, 3)), axis=0))
+def test_the_future_changes_no_label():
+    close = prices()
+    labels = label_regimes(close, rule=RULE, bars_per_year=PER_YEAR)
     changed = close.copy()
-    changed[row:] *= random.uniform(0.2, 5.0, changed[row:].shape)
-    assert names(close)[:row] == names(changed)[:row]
-    assert names(close[:row]) == names(close)[:row]
+    changed[300:] *= np.random.default_rng(9).uniform(0.5, 2.0, (300, 3))
+    again = label_regimes(changed, rule=RULE, bars_per_year=PER_YEAR)
+    assert (again[:300] == labels[:300]).all()
+    assert (again[300:] != labels[300:]).any()
 
 
-def test_the_market_is_equal_parts_of_all_tickers() -> None:
-    one = of_steps(*[0.2] * 5)
-    flat = np.ones_like(one)
-    assert names(one)[-1] == "bull"
-    assert names(np.hstack([one, flat]))[-1] == "bull"
-    assert names(np.hstack([one, *[flat] * 9]))[-1] == "sideways"
-
-
-def test_days_are_counted_in_bars_of_the_timeframe() -> None:
-    close = of_steps(*[0.01] * 60)
-    assert names(close, bars_per_day=24).count("unknown") == 48
-    with pytest.raises(ValueError, match="0 bars of 2 days"):
-        names(close, bars_per_day=0.1)
-
-
-def test_every_bar_is_in_one_regime_and_earns_there() -> None:
+def test_scores_are_those_of_the_regimes_own_bars_and_drawdowns_never_cross_a_splice():
     random = np.random.default_rng(1)
-    regimes = np.repeat(np.array([2, 0, 2, 1], dtype=np.int8), [10, 20, 30, 40])
-    returns = random.normal(0, 0.01, 100)
-    columns = {"ft": returns, "ft#turnover": np.full(100, 0.01), "ft@dearer": returns, "cash": np.zeros(100)}
-    table = regime_table(columns | {"cash#turnover": np.zeros(100)}, regimes=regimes, bars_per_year=8760.0)
-    assert {regime: table.bars(regime) for regime in REGIMES} == {"bull": 20, "bear": 40, "sideways": 40, "unknown": 0}
-    assert [(spell.regime, spell.first, spell.last) for spell in table.spells] == [
-        ("sideways", 0, 10),
-        ("bull", 10, 30),
-        ("sideways", 30, 60),
-        ("bear", 60, 100),
-    ]
-    mine = {result.regime: result for result in table.results if result.policy == "ft"}
-    assert set(mine) == {"bull", "bear", "sideways"}
-    assert {result.policy for result in table.results} == {"ft", "cash"}
-    growth = np.prod([1 + result.total_return for result in mine.values()])
-    assert growth == pytest.approx(np.prod(1 + returns))
-    bull = returns[10:30]
-    assert mine["bull"].sharpe == pytest.approx(bull.mean() / bull.std(ddof=1) * np.sqrt(8760), rel=0.03)
-    assert mine["bull"].turnover_per_day == pytest.approx(0.24)
-    assert all(result.standard_error is None for result in table.results if result.policy == "cash")
+    returns, turnover = random.normal(0, 0.01, 900), random.uniform(0, 0.1, 900)
+    labels = np.array(["bull"] * 300 + ["bear"] * 300 + ["bull"] * 300)
+    bull, bear, sideways = score_regimes(
+        returns, labels, bars_per_year=PER_YEAR, seed=1, turnover=turnover, breaks=(750,), resamples=199
+    )
+    assert (bull.bars, bull.stretches, bear.bars, bear.stretches) == (600, 3, 300, 1)
+    mine = np.concatenate([returns[:300], returns[600:]])
+    assert bull.sharpe == pytest.approx(annual_sharpe(mine, PER_YEAR))
+    assert bull.total_return == pytest.approx(np.prod(1 + mine) - 1)
+    assert bull.max_drawdown == pytest.approx(
+        max(max_drawdown(part) for part in (returns[:300], returns[600:750], returns[750:]))
+    )
+    assert bull.turnover_per_day == pytest.approx(np.concatenate([turnover[:300], turnover[600:]]).mean() * 24)
+    assert bull.interval is not None
+    assert bull.interval[0] < bull.sharpe < bull.interval[1]
+    assert (sideways.bars, sideways.stretches, sideways.sharpe, sideways.interval) == (0, 0, None, None)
+
+
+def test_a_policy_that_never_trades_and_a_short_regime_have_no_interval():
+    labels = np.array(["bull"] * 500 + ["bear"] * 20)
+    flat = score_regimes(np.zeros(520), labels, bars_per_year=PER_YEAR, seed=1, resamples=99)
+    assert [score.interval for score in flat] == [None, None, None]
+    assert flat[0].sharpe == 0.0
+    noise = np.random.default_rng(2).normal(0, 0.01, 520)
+    short = score_regimes(noise, labels, bars_per_year=PER_YEAR, seed=1, resamples=99)
+    assert short[0].interval is not None
+    assert short[1].interval is None
+
+
+def test_returns_and_labels_must_be_as_many():
+    with pytest.raises(ValueError, match="3 returns and 2 regimes"):
+        score_regimes(np.zeros(3), np.array(["bull", "bear"]), bars_per_year=PER_YEAR, seed=1)

@@ -1,0 +1,266 @@
+"""The trader as a process: put together and run here, or started apart, stopped, shown and released."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pandas as pd
+import psutil
+
+from cappuccino_ml.bars import read_bars
+from cappuccino_ml.bars.alpaca_source import KEY_NAMES
+from cappuccino_ml.bars.schema import empty_bars
+from cappuccino_ml.core import CappuccinoError, DataError, TradingError
+from cappuccino_ml.core.files import make_folder
+from cappuccino_ml.policy import Actor
+from cappuccino_ml.trading import (
+    AlpacaBroker,
+    Broker,
+    DeploymentFollower,
+    Health,
+    Ledger,
+    Service,
+    SourceFeed,
+    SourceQuotes,
+    StoredBroker,
+    TradingModel,
+    health_problems,
+    read_deployment,
+    read_health,
+)
+from cappuccino_ml.trading import release as release_ledger
+from cappuccino_pipeline.configuration import REPOSITORY, Configuration
+from cappuccino_pipeline.resources import Cappuccino
+
+CAPITAL = Decimal(100_000)  # of a new simulated account, quote currency
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 240.0  # a tick on its way has 120 s, what is open then 20, each with one more answer to wait for
+
+
+def run(cappuccino: Cappuccino | None = None) -> None:
+    """Trade until SIGINT or SIGTERM, with what the environment asks for unless `cappuccino` is given.
+
+    Raises:
+        CappuccinoError: another trader holds the account, its ledger was altered, or the configuration does not fit.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    cappuccino = cappuccino or Cappuccino(Configuration.read())
+    make_folder(cappuccino.configuration.account_root)
+    with Ledger(cappuccino.configuration.ledger_file) as ledger:
+        service = service_of(cappuccino, ledger)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: service.ask_to_stop())
+        try:
+            service.run()
+        finally:
+            cappuccino.alerts.close()
+
+
+def service_of(cappuccino: Cappuccino, ledger: Ledger) -> Service:
+    """The service over the configured source, broker and deployment."""
+    configuration, universe = cappuccino.configuration, cappuccino.configuration.universe
+    feed = SourceFeed(
+        cappuccino.live_source,
+        universe,
+        history=lambda since: _history(cappuccino, since),
+        since=cappuccino.coverage[0],
+    )
+    return Service(
+        follower=DeploymentFollower(
+            record=configuration.deployment_record,
+            last_good=configuration.account_root / "last_good.json",
+            load=Actor.load,
+            universe=universe,
+        ),
+        open_broker=lambda model: broker_of(cappuccino, model),
+        feed=feed,
+        ledger=ledger,
+        universe=universe,
+        clock=cappuccino.clock,
+        sleep=time.sleep,
+        publish=lambda health: health.write(configuration.health_file),
+        alerts=cappuccino.alerts,
+        kill_file=configuration.kill_file,
+        names=(configuration.market, configuration.broker),
+    )
+
+
+def start(configuration: Configuration) -> str:
+    """Start a trader in a session of its own, unless one runs -> what came of it.
+
+    Raises:
+        CappuccinoError: it ended at once, or did not say within two minutes how it is.
+    """
+    running = running_trader(configuration)
+    if running is not None:
+        return f"a trader runs already: {_summary(running)}"
+    make_folder(configuration.account_root)
+    log = configuration.account_root / "trader.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cappuccino_pipeline", "trade"],
+            cwd=REPOSITORY,
+            env=os.environ | environment_of(configuration),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # neither Ctrl-C here nor the end of a Dagster run reaches it
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        health = read_health(configuration.health_file)
+        if health is not None and health.pid == process.pid:
+            return f"started: {_summary(health)}; its log is {log}"
+        if process.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise TradingError(f"the trader ended at once: {said[-1] if said else 'it said nothing'} (see {log}).")
+        time.sleep(0.2)
+    raise TradingError(f"the trader, process {process.pid}, has said nothing for {START_TIMEOUT_S:.0f} s; see {log}.")
+
+
+def stop(configuration: Configuration) -> str:
+    """Ask the running trader to stop and wait until it has -> what came of it.
+
+    Raises:
+        TradingError: it is still there after four minutes.
+    """
+    running = running_trader(configuration)
+    if running is None:
+        return "no trader runs"
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(running.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=STOP_TIMEOUT_S)
+        except psutil.TimeoutExpired:
+            raise TradingError(
+                f"process {running.pid} has not stopped within {STOP_TIMEOUT_S:.0f} s; end it by hand: the next start "
+                "settles what it left."
+            ) from None
+    health = read_health(configuration.health_file)
+    return f"stopped: {_summary(health)}" if health is not None else "stopped"
+
+
+def running_trader(configuration: Configuration) -> Health | None:
+    """Health of the trader whose process is alive; None if there is none."""
+    health = read_health(configuration.health_file)
+    if health is None:
+        return None
+    try:
+        process = psutil.Process(health.pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        # A later process may have been given the same number.
+        same = process.create_time() <= health.started.timestamp() + 1
+    except psutil.NoSuchProcess:
+        return None
+    return health if alive and same else None
+
+
+def status(configuration: Configuration) -> list[str]:
+    """One line per fact, then what is wrong."""
+    cappuccino = Cappuccino(configuration)
+    health = read_health(configuration.health_file)
+    wrong = problems(cappuccino) or ["nothing"]
+    if health is None:
+        return ["the trader has never run on this account", f"to look at: {'; '.join(wrong)}"]
+    age = cappuccino.clock.now() - health.heartbeat
+    facts = {
+        "state": f"{health.state}{f' ({health.why})' if health.why else ''}",
+        "process": f"{health.pid}, {'alive' if running_trader(configuration) else 'gone'}",
+        "account": f"{health.broker}, {health.market}",
+        "model": f"version {health.model_version} ({health.model_arm})" if health.model_version else "none",
+        "last bar": f"closed {health.bar_decided:%Y-%m-%d %H:%M} UTC" if health.bar_decided else "none",
+        "equity": "none yet" if health.equity is None else f"{health.equity:,.2f}, drawdown {health.drawdown or 0:.2%}",
+        "uptime": f"{timedelta(seconds=round(health.uptime_s))}, {health.bars_traded} bars, {health.errors} errors",
+        "heartbeat": f"{age.total_seconds():.0f} s ago",
+        "last error": health.last_error or "none",
+        "to look at": "; ".join(wrong),
+    }
+    return [f"{name}: {fact}" for name, fact in facts.items()]
+
+
+def problems(cappuccino: Cappuccino) -> list[str]:
+    """What is wrong with the trader, one sentence each."""
+    try:
+        return health_problems(
+            read_health(cappuccino.configuration.health_file),
+            deployment=read_deployment(cappuccino.configuration.deployment_record),
+            wanted_version=cappuccino.wanted_version(),
+            now=cappuccino.clock.now(),
+        )
+    except CappuccinoError as error:
+        return [str(error)]
+
+
+def release(configuration: Configuration, *, who: str, why: str) -> str:
+    """Lift every latch of the account, in a person's name.
+
+    Raises:
+        TradingError: a trader holds the ledger, or name or reason is empty.
+    """
+    if not configuration.ledger_file.exists():
+        return "there is no ledger yet, so nothing is halted"
+    with Ledger(configuration.ledger_file) as ledger:
+        ledger.verify()
+        release_ledger(ledger, who=who, why=why, at=Cappuccino(configuration).clock.now())
+    return "released; the next start takes the broker's book as it is"
+
+
+def environment_of(configuration: Configuration) -> dict[str, str]:
+    """The variables that make another process read the same configuration."""
+    universe = configuration.universe
+    values: dict[str, object | None] = {
+        "STATE": configuration.state,
+        "SOURCE": configuration.source,
+        "FILES_DIR": configuration.files_folder,
+        "EXCHANGE": configuration.exchange,
+        "SINCE": f"{configuration.since:%Y-%m-%d}" if configuration.source in ("ccxt", "alpaca") else None,
+        "URL": configuration.url,
+        "TICKERS": ",".join(universe.tickers),
+        "QUOTE": universe.quote,
+        "TIMEFRAME": universe.timeframe,
+        "BUDGET": configuration.budget,
+        "SEED": configuration.seed,
+        "BROKER": configuration.broker,
+        "ALERT_URL": configuration.alert_url.get_secret_value() if configuration.alert_url else None,
+    }
+    keys = {
+        name: secret.get_secret_value() if secret else ""
+        for name, secret in zip(KEY_NAMES, (configuration.alpaca_key, configuration.alpaca_secret), strict=True)
+    }
+    return {f"CAPPUCCINO_{name}": "" if value is None else str(value) for name, value in values.items()} | keys
+
+
+def broker_of(cappuccino: Cappuccino, model: TradingModel) -> Broker:
+    """The configured account; a new simulated one has the costs of the first model that trades on it."""
+    configuration, clock = cappuccino.configuration, cappuccino.clock
+    if configuration.broker == "alpaca":
+        assert configuration.alpaca_key is not None
+        assert configuration.alpaca_secret is not None
+        return AlpacaBroker(key=configuration.alpaca_key, secret=configuration.alpaca_secret, clock=clock)
+    return StoredBroker(
+        configuration.account_root / "account.json",
+        symbols=configuration.universe.symbols,
+        cash=CAPITAL,
+        costs=model.costs,
+        quotes=SourceQuotes(cappuccino.live_source, configuration.universe, now=clock.now),
+        clock=clock,
+    )
+
+
+def _history(cappuccino: Cappuccino, since: datetime) -> pd.DataFrame:
+    try:
+        return read_bars(cappuccino.bars, start=since)
+    except DataError:  # nothing stored yet, or only older months: the source is asked for all of it
+        return empty_bars()
+
+
+def _summary(health: Health) -> str:
+    model = f"version {health.model_version}" if health.model_version else "no model"
+    return f"process {health.pid}, {health.state}{f' ({health.why})' if health.why else ''}, {model}"
