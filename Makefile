@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 STATE_FOLDER = $${CAPPUCCINO_STATE:-data_lake}
-STAGES := bars features datasets encoders studies comparisons experiments refits verdicts models trading current mlflow dagster reports examples
+STAGES := bars features datasets encoders studies comparisons experiments refits verdicts models trading current mlflow dagster reports examples evidence
 
 .PHONY: help demo test test-slow soak check evidence ui doctor clean-state
 
@@ -35,8 +35,10 @@ check: $(STAMP) ## style, types and the import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-evidence: $(STAMP) ## size and power of the gate on synthetic studies, about 15 minutes
+evidence: $(STAMP) ## the gate tested: size and power, a cheater, forty small studies; BARS=folder for real bars; an hour
 	@$(BIN)/python -m benchmarks.calibration
+	@$(BIN)/python -m benchmarks.cheater
+	@$(BIN)/python -m benchmarks.small_studies --state "$(STATE_FOLDER)/evidence" $(if $(BARS),--bars "$(BARS)")
 
 ui: $(STAMP) ## Dagster and MLflow in the browser, on 127.0.0.1; Ctrl-C stops both
 	@exec $(BIN)/cappuccino ui

@@ -24,7 +24,7 @@ def planted(root: Path, *, seed: int, start: datetime = START, end: datetime = E
 def yardsticks(dataset: Dataset, *, seed: int) -> dict[str, float]:
     """Net annual Sharpe on the last fold's test rows: of a filter that knows the planted effect, and of holding."""
     market, (first, last) = dataset.market, dataset.splits.folds[-1].test
-    is_long = regime_probability(_panel(SimulatedSource(seed=seed), Universe(), start=START, end=END)) > 0.5
+    is_long = regime_probability(panel(SimulatedSource(seed=seed), Universe(), start=START, end=END)) > 0.5
     acts = {"filter": long_or_cash(is_long), "equal weight": long_or_cash(np.ones(len(is_long), dtype=bool))}
     results = backtests(
         acts=list(acts.values()),
@@ -59,7 +59,7 @@ def freeze(
     splits: SplitSettings | None = None,
 ) -> Dataset:
     """The bars of [start, end) as a frozen data set, with the default splits if no others are given."""
-    market = MarketTable.from_panel(_panel(source, universe, start=start, end=end))
+    market = MarketTable.from_panel(panel(source, universe, start=start, end=end))
     return freeze_dataset(
         root,
         market=market,
@@ -71,7 +71,8 @@ def freeze(
     )
 
 
-def _panel(source: BarSource, universe: Universe, *, start: datetime, end: datetime) -> BarPanel:
+def panel(source: BarSource, universe: Universe, *, start: datetime, end: datetime) -> BarPanel:
+    """The bars of [start, end) on one grid."""
     parts = [
         source.fetch(symbol=symbol, universe=universe, start=start, end=end).assign(symbol=symbol)
         for symbol in universe.symbols

@@ -9,6 +9,7 @@ from cappuccino_ml.policy import PPOSettings
 from cappuccino_ml.study import (
     AblationSettings,
     ComparisonSettings,
+    CrossValidationSettings,
     EncoderPlan,
     RewardOptions,
     RiskOptions,
@@ -36,6 +37,7 @@ class Plan(Settings):
     encoder: EncoderPlan = EncoderPlan()
     study: StudySettings = StudySettings()
     gate: GateSettings = GateSettings()
+    cross_validation: CrossValidationSettings = CrossValidationSettings()
     comparison: ComparisonSettings = ComparisonSettings()
     ablation: AblationSettings = AblationSettings()
     transfer: TransferSettings = TransferSettings()
@@ -100,6 +102,7 @@ def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
             seed=seed,
         ),
         study=StudySettings(trials_per_side=12, seed=seed, search=search, space=preset(FULL_SPACE, search)),
+        cross_validation=CrossValidationSettings(seeds=2),
         comparison=ComparisonSettings(seed=seed),
         ablation=AblationSettings(seed=seed),
         transfer=TransferSettings(seed=seed),

@@ -43,9 +43,6 @@ from cappuccino_pipeline.current import Current
 from cappuccino_pipeline.feature_months import FeatureMonths
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from cappuccino_ml.policy import Actor
     from cappuccino_ml.study import Dataset, Progress, StudyResult
     from cappuccino_ml.verdict import Finalist
@@ -251,11 +248,6 @@ class Cappuccino:
         configuration = self.configuration.model_copy(update={"universe": universe})
         return Cappuccino(configuration, clock=self.clock, plan=self._plan, echo=self._echo)
 
-    def volume(self, dataset: "Dataset") -> "NDArray[np.float64]":
-        """The venue's volume, base units [T, N] on the rows of `dataset`, as the lake has it today."""
-        config = dataset.config
-        return self.panel(start=config.first, end=config.last + self.configuration.universe.bar).volume
-
     @cached_property
     def registry(self) -> ModelRegistry:
         """The MLflow registry; its first use imports MLflow and makes the database."""
@@ -275,8 +267,8 @@ class Cappuccino:
             found[side] = Finalist(trial=trial, actor=Actor.load(job.folder / "agent"), folder=job.folder / "agent")
         return found
 
-    def champion(self, dataset: "Dataset") -> "Actor | None":
-        """What passed paper and is to be beaten, read back from the registry and verified; None before there is one.
+    def champion(self, dataset: "Dataset") -> "tuple[Actor | None, str]":
+        """What passed paper and is to be beaten, read back from the registry and verified; else None and why.
 
         A champion that was fitted on bars of this data set's holdout cannot be judged on it: it does not count here.
         """
@@ -284,12 +276,11 @@ class Cappuccino:
 
         version = self.aliases().get(CHAMPION)
         if version is None:
-            return None
+            return None, "no champion is set"
         champion = Actor.load(self.download(version))
         if champion.config.trained_until >= dataset.time(dataset.splits.holdout[0]):
-            self.say(f"champion version {version} has seen this holdout, so a baseline is to be beaten instead")
-            return None
-        return champion
+            return None, f"champion version {version} was fitted on bars of this holdout"
+        return champion, ""
 
     def download(self, version: str) -> Path:
         """A registered version's folder, every file checked against its manifest."""

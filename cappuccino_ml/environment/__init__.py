@@ -15,6 +15,7 @@ from cappuccino_ml.environment.guards import Guards
 from cappuccino_ml.environment.portfolio import Book, decide, settle, shrink_buys
 from cappuccino_ml.environment.positions import CPU, Positions
 from cappuccino_ml.environment.reward import Reward
+from cappuccino_ml.environment.segments import SegmentedEnv
 from cappuccino_ml.environment.vector import Layout, Step, VectorEnv
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Playable",
     "Positions",
     "Reward",
+    "SegmentedEnv",
     "Step",
     "VectorEnv",
     "backtest",

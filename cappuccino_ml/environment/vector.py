@@ -221,13 +221,16 @@ class VectorEnv:
         return per_group.t().unsqueeze(-1).expand(tickers, groups, environments).reshape(tickers, -1).t()
 
     def _restart(self, groups: Tensor) -> None:
-        span = self.last - self.first - self.layout.episode_bars + 1
         key, begun = int(self._keys[0]), self._begun.tolist()
         self.t = self.t.clone()
         for group in groups.nonzero().flatten().tolist():
-            self.t[group] = self.first + int(_stream(key, group, begun[group]).integers(span))
+            self.t[group] = self._start_row(_stream(key, group, begun[group]))
         self._begun = self._begun + groups.to(CPU)
         self._fresh(groups.repeat_interleave(self.layout.environments))
+
+    def _start_row(self, draw: np.random.Generator) -> int:
+        """First row of a new episode, which must end within the rows."""
+        return self.first + int(draw.integers(self.last - self.first - self.layout.episode_bars + 1))
 
     def _fresh(self, books: Tensor) -> None:
         """New accounts at the books' current rows: every second one in cash, the others with random weights.

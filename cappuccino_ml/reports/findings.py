@@ -22,14 +22,15 @@ PICTURES = (
     "drivers",
     "equity",
     "intervals",
+    "cross_validation",
     "session",
     "session_trades",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """Results of one way through the pipeline.
+class Judged:
+    """A study and its verdict: what the page of the verdict shows.
 
     Raises:
         ValueError: a picture has a name that no section shows, or the verdict is on another data set or study.
@@ -38,19 +39,9 @@ class Findings:
     market: str  # such as "simulated-usd-1h"
     budget: str  # "small" or "full"
     dataset: DatasetConfig  # label, dates, schema, splits
-    skills: Mapping[str, Skill]  # by encoder: "fold-0", ..., "deployment"
     study: StudyResult
     validation: ValidationReport
-    version: str | None  # in the registry
-    aliases: Mapping[str, str | None]  # alias -> version
-    mlflow_url: str | None  # page of the registered model's run
-    sensor: str  # what the deployment sensor said
-    paper: PaperReport
     pictures: Mapping[str, Path]  # by name, see PICTURES; absent ones are not shown
-    page: Path  # where the HTML page is, or will be
-    lake_folder: Path
-    state_folder: Path
-    wall_seconds: float | None = None  # printed in the terminal only: the page has the same bytes every time
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.pictures) - set(PICTURES))
@@ -61,11 +52,27 @@ class Findings:
             raise ValueError(f"the verdict is on (data set, study) {verdict}, not {(self.dataset.key, self.study.key)}")
 
     @property
-    def session(self) -> SessionReport:
-        """The paper session."""
-        return self.paper.session
-
-    @property
     def label(self) -> str:
         """Where the bars come from, such as "simulated"."""
         return self.dataset.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(Judged):
+    """Results of one way through the pipeline."""
+
+    skills: Mapping[str, Skill]  # by encoder: "fold-0", ..., "deployment"
+    version: str | None  # in the registry
+    aliases: Mapping[str, str | None]  # alias -> version
+    mlflow_url: str | None  # page of the registered model's run
+    sensor: str  # what the deployment sensor said
+    paper: PaperReport
+    page: Path  # where the HTML page is, or will be
+    lake_folder: Path
+    state_folder: Path
+    wall_seconds: float | None = None  # printed in the terminal only: the page has the same bytes every time
+
+    @property
+    def session(self) -> SessionReport:
+        """The paper session."""
+        return self.paper.session

@@ -1,8 +1,9 @@
 """The sections of the final page on what it was worth: baselines, verdict, registry, paper session, where to look."""
 
 from cappuccino_ml.reports.blocks import Block, Facts, Link, Points, Section, Table, Text, Tone
-from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.findings import Findings, Judged
 from cappuccino_ml.reports.paper import TONES, criteria
+from cappuccino_ml.reports.robustness import cross_validation, regimes
 from cappuccino_ml.reports.sections import finalist_label, pictures_of
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.words import NOTHING, day, interval, plain, policy_name, share, signed, whole
@@ -21,7 +22,7 @@ def tone_of(word: str) -> Tone:
     return _TONES[word]
 
 
-def baselines(findings: Findings) -> Section:
+def baselines(findings: Judged) -> Section:
     """Every policy on the holdout, and the candidate under stress."""
     validation = findings.validation
     ordered = sorted(validation.rows, key=lambda row: -row.performance.annual_sharpe)
@@ -63,11 +64,12 @@ def baselines(findings: Findings) -> Section:
                 [[name, signed(value)] for name, value in validation.stress.items()],
             ),
             *pictures_of(findings, "equity", "intervals"),
+            *regimes(findings),
         ],
     )
 
 
-def _beside(findings: Findings, row: Row) -> list[str]:
+def _beside(findings: Judged, row: Row) -> list[str]:
     found = row.performance
     bars = found.minimum_track_record_bars
     return [
@@ -81,7 +83,7 @@ def _beside(findings: Findings, row: Row) -> list[str]:
     ]
 
 
-def verdict(findings: Findings) -> Section:
+def verdict(findings: Judged) -> Section:
     """Outcome, reasons, clause by clause, and what this holdout could have shown at all."""
     judged, reading = findings.validation.verdict, findings.validation.reading
     blocks: list[Block] = [
@@ -94,14 +96,17 @@ def verdict(findings: Findings) -> Section:
             caption="A win needs all of them. Clause a is the study's trials on the development folds (StepM, net "
             "returns above equal weight at the same exposure); b, c and d are this candidate on the holdout.",
         ),
+        Text(f"To be beaten: {findings.validation.incumbent_note}."),
         Text(superior(findings)),
         *_luck(findings.validation.overfitting),
+        *cross_validation(findings),
         Text(f"What this holdout could show: {judged.power.sentence}"),
         Text(freshness(findings)),
         Text(
             f"{whole(reading.trials)} trials of this study were measured, pruned ones included; "
-            f"{whole(reading.trials_so_far)} over all studies that have read a holdout of these bars. Clause a "
-            "corrects for the completed ones, the deflated Sharpe for the last number.",
+            f"{whole(reading.trials_so_far)} over all studies on these bars, {whole(reading.unfinished_studies)} of "
+            "which had come to no verdict. Clause a corrects for the completed ones, the deflated Sharpe for the last "
+            "number.",
             "quiet",
         ),
     ]
@@ -117,7 +122,7 @@ def verdict(findings: Findings) -> Section:
     return Section("Verdict", blocks)
 
 
-def headline(findings: Findings) -> str:
+def headline(findings: Judged) -> str:
     """The verdict in one sentence."""
     validation = findings.validation
     name = finalist_label(findings, validation.candidate)
@@ -129,7 +134,7 @@ def headline(findings: Findings) -> str:
     return f"{name} is neither shown to be better than {rival} nor bad enough to reject."
 
 
-def superior(findings: Findings) -> str:
+def superior(findings: Judged) -> str:
     """How many trials the study showed to be better than equal weight, all of them considered."""
     found = findings.validation.superior
     if found.obstacle:
@@ -161,7 +166,7 @@ def _luck(found: Overfitting) -> list[Block]:
     return [Table(["was it luck?", "value"], [list(row) for row in rows], caption=note)]
 
 
-def freshness(findings: Findings) -> str:
+def freshness(findings: Judged) -> str:
     """Whether anyone had read these bars before."""
     reading = findings.validation.reading
     span = f"{day(reading.first)} to {day(reading.last)}"

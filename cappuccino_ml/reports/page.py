@@ -5,14 +5,14 @@ from pathlib import Path
 from cappuccino_ml.core import write_bytes
 from cappuccino_ml.reports import judgement, sections
 from cappuccino_ml.reports.blocks import Section, Text, Tone
-from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.findings import Findings, Judged
 from cappuccino_ml.reports.html import document
 from cappuccino_ml.reports.sections import row_of
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.terminal import sheet
 from cappuccino_ml.reports.words import duration, interval, policy_name, signed
 
-__all__ = ["Findings", "html", "terminal"]
+__all__ = ["Findings", "Judged", "html", "terminal", "verdict_html"]
 
 
 def terminal(findings: Findings, *, colour: bool = False) -> str:
@@ -46,7 +46,27 @@ def html(findings: Findings, path: Path) -> Path:
     return path
 
 
-def _lead(findings: Findings) -> list[Text]:
+def verdict_html(judged: Judged, path: Path) -> Path:
+    """Write the page of a verdict alone, before there is a registration or a paper session; as self-contained.
+
+    Raises:
+        LakeError: the file cannot be written.
+        OSError: a picture cannot be read.
+    """
+    text = document(
+        title="Cappuccino: verdict",
+        subtitle=f"{judged.market}, budget {judged.budget}, study {judged.study.key}",
+        lead=_lead(judged),
+        tiles=_tiles_of_verdict(judged),
+        sections=[
+            make(judged) for make in (judgement.verdict, judgement.baselines, sections.comparison, sections.data)
+        ],
+    )
+    write_bytes(path, text.encode())
+    return path
+
+
+def _lead(findings: Judged) -> list[Text]:
     """What no one may miss, before everything else."""
     lead = []
     if is_simulated(findings.label):
@@ -64,13 +84,11 @@ def _lead(findings: Findings) -> list[Text]:
     return lead
 
 
-def _tiles(findings: Findings) -> list[tuple[str, str, str, Tone]]:
-    """(name, value, note, tone) of the four numbers at the top."""
-    validation, facts = findings.validation, findings.session.comparison
+def _tiles_of_verdict(findings: Judged) -> list[tuple[str, str, str, Tone]]:
+    """(name, value, note, tone) of the three numbers at the top that a verdict has."""
+    validation = findings.validation
     row = row_of(findings, validation.candidate)
     rival = row_of(findings, validation.verdict.incumbent)
-    about = "for the trader only; " if judgement.is_rehearsal(findings) else ""
-    equal = "equal" if facts.orders_equal else "NOT equal"
     return [
         (
             "verdict",
@@ -90,6 +108,16 @@ def _tiles(findings: Findings) -> list[tuple[str, str, str, Tone]]:
             "net Sharpe a year, to be beaten",
             "plain",
         ),
+    ]
+
+
+def _tiles(findings: Findings) -> list[tuple[str, str, str, Tone]]:
+    """The four numbers at the top of the whole page."""
+    facts = findings.session.comparison
+    about = "for the trader only; " if judgement.is_rehearsal(findings) else ""
+    equal = "equal" if facts.orders_equal else "NOT equal"
+    return [
+        *_tiles_of_verdict(findings),
         (
             findings.session.label,
             findings.paper.decision.outcome.upper(),

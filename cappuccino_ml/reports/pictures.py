@@ -3,7 +3,14 @@
 from cappuccino_ml.reports.pictures_of_arms import drivers, sample_efficiency
 from cappuccino_ml.reports.pictures_of_data import attention, coverage, feature_correlation, feature_distributions
 from cappuccino_ml.reports.pictures_of_experiments import ablation, regimes, transfer
-from cappuccino_ml.reports.pictures_of_judgement import equity, intervals, session, session_trades
+from cappuccino_ml.reports.pictures_of_judgement import (
+    cross_validation,
+    equity,
+    intervals,
+    session,
+    session_trades,
+    verdict_pictures,
+)
 from cappuccino_ml.reports.pictures_of_study import arms_side_by_side, importances, parallel_coordinates
 from cappuccino_ml.reports.pictures_of_training import feature_skill, learning_curves, pretraining, study_history
 
@@ -12,6 +19,7 @@ __all__ = [
     "arms_side_by_side",
     "attention",
     "coverage",
+    "cross_validation",
     "drivers",
     "equity",
     "feature_correlation",
@@ -28,4 +36,5 @@ __all__ = [
     "session_trades",
     "study_history",
     "transfer",
+    "verdict_pictures",
 ]

@@ -23,9 +23,10 @@ from cappuccino_ml.reports.style import (
 from cappuccino_ml.reports.words import interval, policy_name, share, signed
 from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import SessionReport
-from cappuccino_ml.verdict import ValidationReport
+from cappuccino_ml.verdict import CrossValidationReport, RegimeTable, ValidationReport
 
 _FINALISTS = ("ft", "mlp", "champion")
+_SHADES = {"bull": GREEN, "bear": VERMILION}
 _COLOURS = {
     "ft": BLUE,
     "mlp": ORANGE,
@@ -42,7 +43,26 @@ _COLOURS = {
 _MAX_POINTS = 500
 
 
-def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path) -> Path:
+def verdict_pictures(report: ValidationReport, frame: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """Every picture of a verdict, written into `folder`, by name; none of cross-validation where there was none."""
+    made = {
+        "equity": equity(
+            frame=frame,
+            candidate=report.candidate,
+            label=report.label,
+            path=folder / "equity.png",
+            regimes=report.regimes,
+        ),
+        "intervals": intervals(report=report, path=folder / "intervals.png"),
+    }
+    if report.cross_validation.finalists:
+        made["cross_validation"] = cross_validation(
+            found=report.cross_validation, label=report.label, path=folder / "cross_validation.png"
+        )
+    return made
+
+
+def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path, regimes: RegimeTable | None = None) -> Path:
     """Growth of 1 on the holdout, net of costs, and the candidate's drawdown beside its rivals'.
 
     Args:
@@ -50,6 +70,7 @@ def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path) -> Pa
         candidate: its column, drawn bold.
         label: source of the bars.
         path: PNG file.
+        regimes: shades bull and bear spells of these bars.
 
     Raises:
         ValueError: the frame has no such column.
@@ -81,7 +102,12 @@ def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path) -> Pa
         up.set_ylabel("equity / start")
         legend = up.legend(loc="center left", bbox_to_anchor=(1.0, 0.4), title="total return", title_fontsize=8)
         legend.get_texts()[order.index(candidate)].set_fontweight("bold")
-        for name in bold:
+        for spell in regimes.spells if regimes else ():
+            if spell.regime in _SHADES:
+                for ax in (up, down):
+                    ends = times[spell.first], times[spell.last - 1]
+                    ax.axvspan(*ends, color=_SHADES[spell.regime], alpha=0.07, lw=0, zorder=0)
+        for name in [*bold, *(["equal_weight"] if "equal_weight" in policies else [])]:
             lost = 100 * fall[name].to_numpy()[::step]
             down.plot(times[::step], lost, color=_COLOURS[name], lw=2 if name == candidate else 1)
             if name == candidate:
@@ -125,6 +151,37 @@ def intervals(*, report: ValidationReport, path: Path) -> Path:
         ax.set_yticks([*range(len(rows)), *([len(rows) + 0.4] if test is not None else [])], names)
         ax.set_xlabel("annual Sharpe, net of costs")
         ax.grid(visible=False, axis="y")
+    return path
+
+
+def cross_validation(*, found: CrossValidationReport, label: str, path: Path) -> Path:
+    """Annual net Sharpe of every combinatorial path by finalist and seed, with the interval of the mean.
+
+    Raises:
+        ValueError: no finalist was cross-validated.
+    """
+    if not found.finalists:
+        raise ValueError(f"no finalist was cross-validated: {'; '.join(found.obstacles)}")
+    title = f"{found.paths} combinatorial paths over {found.bars:,} development bars, net Sharpe a year"
+    with canvas(path=path, label=label, title=title, height=0.75 * len(found.finalists) + 1.4) as (ax,):
+        ax.axvline(0, color=INK, lw=0.9)
+        if found.equal_weight is not None:
+            ax.axvline(found.equal_weight, color=GREEN, lw=1.2, ls="--", label="equal weight")
+        for place, finalist in enumerate(reversed(found.finalists)):
+            colour = _COLOURS[finalist.side]
+            for seed, sharpes in enumerate(finalist.sharpes):
+                height = place + 0.14 + 0.5 * (seed + 0.5) / found.seeds
+                ax.scatter(sharpes, [height] * len(sharpes), color=colour, s=16, alpha=0.8, zorder=3)
+            if finalist.interval is not None:
+                ax.hlines(place, *finalist.interval, color=colour, lw=3)
+            ax.scatter(finalist.mean, place, color=colour, s=44, zorder=4, marker="D")
+        names = [f"{policy_name(finalist.side)} ({finalist.arm})" for finalist in reversed(found.finalists)]
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(-0.4, len(names))
+        ax.set_xlabel(f"annual Sharpe, net of costs; small dots: paths, one line of them per seed ({found.seeds})")
+        ax.grid(visible=False, axis="y")
+        if found.equal_weight is not None:
+            ax.legend(loc="lower right")
     return path
 
 

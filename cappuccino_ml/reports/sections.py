@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from cappuccino_ml.reports.blocks import Block, Facts, Picture, Section, Table, Text
-from cappuccino_ml.reports.findings import Findings
+from cappuccino_ml.reports.findings import Findings, Judged
 from cappuccino_ml.reports.words import day, interval, policy_name, signed, whole
 from cappuccino_ml.study import Span, TrialResult
 from cappuccino_ml.verdict import Row
@@ -22,25 +22,26 @@ _CAPTIONS = {
     "learning, not worth.",
     "drivers": "What moves the actions of the finalists (integrated gradients, on rows they were fitted on), and "
     "attention. It says what an agent reacts to, not whether that pays.",
-    "equity": "Growth of 1 on the holdout, net of costs, and drawdown.",
+    "equity": "Growth of 1 on the holdout, net of costs, and drawdown. Shaded: bull (green) and bear (red).",
     "intervals": "Net Sharpe a year on the holdout with its 95% interval; on top, the difference of the two finalists.",
+    "cross_validation": "Each dot is a combinatorial path of one seed; the line is the 95% interval of their mean.",
     "session": "The trader's equity on top of the backtest's, and the gap between the two.",
     "session_trades": "Buys point up, sells down; the larger the mark, the larger the trade.",
 }
 _ARMS = ("mlp", "ft_scratch", "ft_pretrained")
 
 
-def pictures_of(findings: Findings, *names: str) -> list[Block]:
+def pictures_of(findings: Judged, *names: str) -> list[Block]:
     """Those of the named pictures that were drawn."""
     return [Picture(findings.pictures[name], _CAPTIONS[name]) for name in names if name in findings.pictures]
 
 
-def row_of(findings: Findings, name: str) -> Row | None:
+def row_of(findings: Judged, name: str) -> Row | None:
     """A policy's row on the holdout."""
     return next((row for row in findings.validation.rows if row.name == name), None)
 
 
-def data(findings: Findings) -> Section:
+def data(findings: Judged) -> Section:
     """Range, source and splits."""
     dataset, schema = findings.dataset, findings.dataset.feature_schema
     splits = dataset.splits
@@ -133,7 +134,7 @@ def pretraining(findings: Findings) -> Section:
     )
 
 
-def comparison(findings: Findings) -> Section:
+def comparison(findings: Judged) -> Section:
     """The A/B table: arms on the same folds, and the finalists on the holdout."""
     study, validation = findings.study, findings.validation
     rows: list[list[str]] = []
@@ -185,7 +186,7 @@ def comparison(findings: Findings) -> Section:
     return Section("A/B: FT-Transformer against MLP", [*blocks, *drawn])
 
 
-def finalist_label(findings: Findings, name: str) -> str:
+def finalist_label(findings: Judged, name: str) -> str:
     """Name of a policy, with the arm where it is a finalist."""
     arm = _finalist_arm(findings, name)
     return policy_name(name) if arm in (None, name) else f"{policy_name(name)} ({arm})"
@@ -195,7 +196,7 @@ def _side(arm: str) -> str:
     return "mlp" if arm == "mlp" else "ft"
 
 
-def _finalist_arm(findings: Findings, side: str) -> str | None:
+def _finalist_arm(findings: Judged, side: str) -> str | None:
     validation = findings.validation
     if row_of(findings, side) is None or side not in ("ft", "mlp"):
         return None
@@ -219,10 +220,10 @@ def _turnover(completed: list[TrialResult]) -> str:
     return "-" if mean is None else f"{100 * mean:.1f}%"
 
 
-def _dates(findings: Findings, span: Span) -> list[str]:
+def _dates(findings: Judged, span: Span) -> list[str]:
     return [day(_time(findings, span[0])), day(_time(findings, max(span[0], span[1] - 1)))]
 
 
-def _time(findings: Findings, row: int) -> datetime:
+def _time(findings: Judged, row: int) -> datetime:
     """Open of a row: rows are evenly spaced."""
     return findings.dataset.first + row * findings.dataset.feature_schema.universe.bar

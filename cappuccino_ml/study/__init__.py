@@ -11,7 +11,13 @@ from cappuccino_ml.study.comparison import (
     run_comparison,
     side_by_side,
 )
-from cappuccino_ml.study.dataset import Dataset, DatasetConfig, freeze_dataset, load_dataset
+from cappuccino_ml.study.cross_validation import (
+    CrossPaths,
+    CrossValidation,
+    CrossValidationSettings,
+    cross_validate,
+)
+from cappuccino_ml.study.dataset import Dataset, DatasetConfig, bars_identity, freeze_dataset, load_dataset
 from cappuccino_ml.study.encoders import (
     DEPLOYMENT,
     EncoderJob,
@@ -43,6 +49,7 @@ from cappuccino_ml.study.search import RewardOptions, RiskOptions, Search, Searc
 from cappuccino_ml.study.splits import Fold, Span, Splits, SplitSettings, make_splits
 from cappuccino_ml.study.transfer import TransferResult, fit_transfer, run_transfer
 from cappuccino_ml.study.transfer_grounds import Ground, TransferSettings, fine_window, finer_bars, unseen_tickers
+from cappuccino_ml.study.trial_count import measured_trials
 from cappuccino_ml.study.variants import Variant, VariantRun, run_variants, runs_side_by_side
 from cappuccino_ml.study.workers import WorkerDied, Workers, run_jobs
 
@@ -54,6 +61,9 @@ __all__ = [
     "CombinatorialSplit",
     "Comparison",
     "ComparisonSettings",
+    "CrossPaths",
+    "CrossValidation",
+    "CrossValidationSettings",
     "Dataset",
     "DatasetConfig",
     "Device",
@@ -91,9 +101,11 @@ __all__ = [
     "ablation_jobs",
     "allocation",
     "assemble_paths",
+    "bars_identity",
     "best_ranges",
     "combinatorial_splits",
     "comparison_jobs",
+    "cross_validate",
     "device_of",
     "encoder_jobs",
     "finalist_job",
@@ -109,6 +121,7 @@ __all__ = [
     "load_study",
     "make_splits",
     "measure",
+    "measured_trials",
     "narrow",
     "preset",
     "pretraining_job",

@@ -3,6 +3,12 @@
 from cappuccino_ml.verdict.baselines import run_baselines
 from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.contest import Finalist
+from cappuccino_ml.verdict.cross_validation import (
+    CrossValidatedFinalist,
+    CrossValidationReport,
+    cross_validation_report,
+    resampled_means,
+)
 from cappuccino_ml.verdict.differences import Difference, paired_difference
 from cappuccino_ml.verdict.gate import Clause, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
@@ -10,7 +16,8 @@ from cappuccino_ml.verdict.overfitting import Overfitting, Selection, cscv, expe
 from cappuccino_ml.verdict.power import Power, holdout_power
 from cappuccino_ml.verdict.regime_benchmark import RegimeBenchmark, regime_benchmark
 from cappuccino_ml.verdict.regime_scores import RegimeScore, score_regimes
-from cappuccino_ml.verdict.regimes import REGIMES, RegimeResult, RegimeRule, RegimeTable, market_regimes, regime_table
+from cappuccino_ml.verdict.regime_table import RegimeResult, RegimeTable, Spell, regime_table
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, market_regimes
 from cappuccino_ml.verdict.sample_efficiency import Point, SampleEfficiency, sample_efficiency
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 from cappuccino_ml.verdict.validation import (
@@ -26,6 +33,8 @@ from cappuccino_ml.verdict.variants import VariantScore, judge_variants
 __all__ = [
     "REGIMES",
     "Clause",
+    "CrossValidatedFinalist",
+    "CrossValidationReport",
     "Difference",
     "Finalist",
     "Finding",
@@ -44,11 +53,13 @@ __all__ = [
     "SampleEfficiency",
     "Selection",
     "SharpeTest",
+    "Spell",
     "SuperiorSet",
     "ValidationReport",
     "VariantScore",
     "Verdict",
     "choose_incumbent",
+    "cross_validation_report",
     "cscv",
     "expected_best_sharpe",
     "holdout_power",
@@ -61,6 +72,7 @@ __all__ = [
     "paired_sharpe_test",
     "regime_benchmark",
     "regime_table",
+    "resampled_means",
     "run_baselines",
     "sample_efficiency",
     "score_regimes",

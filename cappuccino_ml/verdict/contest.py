@@ -33,7 +33,6 @@ def read_holdout(
     dataset: Dataset,
     finalists: Mapping[str, Finalist],
     champion: Actor | None,
-    volume: NDArray[np.float64] | None,
     fee_multiple: float,
     seed: int,
 ) -> pd.DataFrame:
@@ -42,20 +41,14 @@ def read_holdout(
     Stresses: `@dearer` at `fee_multiple` times all costs, `@free` without costs, `@late` filled one bar later.
 
     Args:
-        dataset: frozen data; only its holdout rows are decided on.
+        dataset: frozen data; only its holdout rows are decided on. Its volume gives `#volume`, if it has one.
         finalists: by side.
         champion: what trades now.
-        volume: base units [T, N] on the data set's rows, for `#volume`; None leaves that out.
         fee_multiple: of the stress.
         seed: of the random policy.
-
-    Raises:
-        ValueError: `volume` has not the shape of the market.
     """
-    market, rows = dataset.market, dataset.splits.holdout
+    market, rows, volume = dataset.market, dataset.splits.holdout, dataset.volume
     columns: dict[str, NDArray[np.float64]] = {}
-    if volume is not None and volume.shape != market.close.shape:
-        raise ValueError(f"volume of shape {volume.shape} for a market of {market.close.shape}; pass the same rows")
 
     def keep(name: str, run: Backtest) -> None:
         columns[name] = run.returns

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,9 @@ class Reading(Settings):
     bars: int
     policies: tuple[str, ...]
     trials: int  # completed trials of this study
-    trials_so_far: int  # of all studies that have read a holdout of the same data, this one included
+    trials_so_far: int  # of all studies on the same data, this one included, whether or not they came to a verdict
+    unfinished_studies: int = 0  # of those, how many had read no holdout
+    champion: str | None = None  # key of the model in the column of that name
     fresh: bool
     fresh_bars: int  # bars that no earlier study had read
     earlier_studies: tuple[str, ...]  # whose holdouts overlap this one
@@ -56,7 +58,15 @@ class HoldoutLedger:
         self._timeout_s = timeout_s
 
     def read(
-        self, *, study: str, data: dict[str, Any], timestamps: Times, trials: int, compute: Callable[[], pd.DataFrame]
+        self,
+        *,
+        study: str,
+        data: dict[str, Any],
+        timestamps: Times,
+        trials: int,
+        compute: Callable[[], pd.DataFrame],
+        measured: Mapping[str, int] | None = None,
+        champion: str | None = None,
     ) -> tuple[Reading, pd.DataFrame]:
         """The holdout returns of `study`; `compute` runs only if no one has asked before.
 
@@ -67,6 +77,8 @@ class HoldoutLedger:
             timestamps: open times [K] of the holdout bars, ascending, UTC.
             trials: completed trials of this study.
             compute: gives returns per bar, a column per policy, K rows in the order of `timestamps`.
+            measured: trials by study on the same data, those that never came to a verdict included.
+            champion: key of the champion, if there is one.
 
         Returns:
             The reading and the stored frame, indexed by timestamp.
@@ -94,7 +106,15 @@ class HoldoutLedger:
                         f"{times.size} from {asked[1]:%Y-%m-%dT%H:%MZ} or other data; a new holdout is a new study."
                     )
             else:
-                self._store(study, identity=identity, times=times, trials=trials, frame=compute())
+                self._store(
+                    study,
+                    identity=identity,
+                    times=times,
+                    trials=trials,
+                    frame=compute(),
+                    measured=measured or {},
+                    champion=champion,
+                )
             return self._stored(study)
 
     def recall(self, study: str) -> tuple[Reading, pd.DataFrame] | None:
@@ -113,12 +133,17 @@ class HoldoutLedger:
             return ()
         return tuple(self._reading(path.name) for path in sorted(self._folder.glob("[!.]*")) if is_done(path))
 
-    def trials(self, data: dict[str, Any]) -> int:
-        """Completed trials over all studies that have read a holdout of this data."""
-        identity = digest(data)
-        return sum(reading.trials for reading in self.readings() if reading.data == identity)
-
-    def _store(self, study: str, *, identity: str, times: Times, trials: int, frame: pd.DataFrame) -> None:
+    def _store(
+        self,
+        study: str,
+        *,
+        identity: str,
+        times: Times,
+        trials: int,
+        frame: pd.DataFrame,
+        measured: Mapping[str, int],
+        champion: str | None,
+    ) -> None:
         if len(frame) != times.size or frame.columns.empty or not np.isfinite(frame.to_numpy(dtype=np.float64)).all():
             raise ValueError(
                 f"holdout returns of shape {frame.shape} must be finite with {times.size} rows and a column per policy"
@@ -130,6 +155,10 @@ class HoldoutLedger:
             overlap = (times >= _naive(reading.first)) & (times <= _naive(reading.last))
             taken |= overlap
             earlier += [reading.study] if overlap.any() else []
+        # A study's folder may be gone, its reading not; a study without a reading has its folder only.
+        read = {reading.study: reading.trials for reading in same}
+        others = {key for key in (*read, *measured) if key != study}
+        counted = sum(max(read.get(key, 0), measured.get(key, 0)) for key in others)
         columns: dict[str, Any] = {"timestamp": pd.DatetimeIndex(times).tz_localize("UTC")}
         columns |= {str(name): frame[name].to_numpy(dtype=np.float64) for name in frame.columns}
         buffer = io.BytesIO()
@@ -146,7 +175,9 @@ class HoldoutLedger:
                     bars=times.size,
                     policies=tuple(map(str, frame.columns)),
                     trials=trials,
-                    trials_so_far=trials + sum(reading.trials for reading in same),
+                    trials_so_far=trials + counted,
+                    unfinished_studies=len(others - set(read)),
+                    champion=champion,
                     fresh=not earlier,
                     fresh_bars=int((~taken).sum()),
                     earlier_studies=tuple(earlier),

@@ -19,13 +19,16 @@ from cappuccino_ml.core import (
 )
 from cappuccino_ml.metrics import Performance, capacity, is_flat, max_drawdown, summary, turnover_per_day
 from cappuccino_ml.policy import Actor, Arm
-from cappuccino_ml.study import Dataset, StudyResult, TrialPaths
+from cappuccino_ml.study import CrossValidation, Dataset, StudyResult, TrialPaths, bars_identity
 from cappuccino_ml.verdict.bootstrap import NotTestableError, SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.contest import CHAMPION, Finalist, read_holdout, run_equal_weight
+from cappuccino_ml.verdict.cross_validation import CrossValidationReport, cross_validation_report
 from cappuccino_ml.verdict.development import active_returns
 from cappuccino_ml.verdict.gate import CASH, EQUAL_WEIGHT, GateSettings, Verdict, choose_incumbent, judge
 from cappuccino_ml.verdict.holdout import HoldoutLedger, Reading
 from cappuccino_ml.verdict.overfitting import Overfitting, overfitting
+from cappuccino_ml.verdict.regime_table import RegimeTable, regime_table
+from cappuccino_ml.verdict.regimes import RegimeRule, market_regimes
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 
 _REPORT = "report.json"
@@ -67,6 +70,9 @@ class ValidationReport(Settings):
     rows: tuple[Row, ...]
     stress: dict[str, float]  # annual net Sharpe of the candidate under each condition
     ft_against_mlp: Finding | None
+    cross_validation: CrossValidationReport  # reported, no clause
+    regimes: RegimeTable
+    incumbent_note: str  # who is to be beaten, and why that one
 
 
 def validate(
@@ -78,7 +84,10 @@ def validate(
     champion: Actor | None,
     ledger: HoldoutLedger,
     gate: GateSettings,
-    volume: NDArray[np.float64] | None = None,
+    cross: CrossValidation,
+    measured: Mapping[str, int] | None = None,
+    no_champion: str = "no champion is set",
+    regimes: RegimeRule | None = None,
 ) -> tuple[ValidationReport, pd.DataFrame]:
     """Judge the best finalist; the others are shown beside it.
 
@@ -90,7 +99,10 @@ def validate(
         champion: what trades now, or None: then the better of cash and equal weight on development is to be beaten.
         ledger: remembers readings of holdouts; a second call returns what the first one read.
         gate: thresholds.
-        volume: the venue's, base units [T, N] on the data set's rows; without it no capacity is stated.
+        cross: paths of the finalists over combinatorial splits.
+        measured: trials by study on the same bars, whether or not they came to a verdict; see `measured_trials`.
+        regimes: rule of bull, bear and sideways, or None for its defaults.
+        no_champion: why there is no champion to be beaten.
 
     Returns:
         The report and the per-bar net returns it was computed from (a column per policy, `@` marks a stress,
@@ -101,21 +113,21 @@ def validate(
     first, last = dataset.splits.holdout
     reading, frame = ledger.read(
         study=study.key,
-        # Neither timeframe nor splits: bars that another study has seen are not fresh in any other shape.
-        data={"source": dataset.config.source, "tickers": dataset.market.schema.tickers},
+        data=bars_identity(dataset.config.model_dump(mode="json")),
         timestamps=dataset.market.timestamps[first:last],
         trials=study.tried,
+        measured=measured,
+        champion=None if champion is None else champion.key,
         compute=lambda: read_holdout(
             dataset=dataset,
             finalists=finalists,
             champion=champion,
-            volume=volume,
             fee_multiple=gate.fee_multiple,
             seed=study.settings.seed,
         ),
     )
     columns = {str(column): frame[column].to_numpy(dtype=np.float64) for column in frame}
-    per_year = dataset.config.bars_per_year
+    per_year, rule = dataset.config.bars_per_year, regimes or RegimeRule()
     incumbent = CHAMPION if CHAMPION in columns else _better_baseline(dataset, candidate.actor)
     seed = derive_seed(study.settings.seed, "verdict")
     folds = [run_equal_weight(dataset, candidate.actor, fold.test) for fold in dataset.splits.folds]
@@ -171,8 +183,34 @@ def validate(
             for title, column in stress.items()
         },
         ft_against_mlp=_ft_against_mlp(finalists, columns, per_year, seed, gate),
+        cross_validation=cross_validation_report(
+            cross,
+            equal_weight=_equal_weight_on(cross, dataset, candidate.actor),
+            bars_per_year=per_year,
+            seed=seed,
+            min_block=gate.min_block,
+            resamples=gate.resamples,
+        ),
+        regimes=regime_table(
+            {name: values for name, values in columns.items() if "@" not in name},
+            regimes=market_regimes(dataset.market.close, rule=rule, bars_per_day=per_year / 365.0)[first:last],
+            rule=rule,
+            bars_per_year=per_year,
+            seed=derive_seed(study.settings.seed, "regimes"),
+        ),
+        incumbent_note=(
+            f"the champion, model {reading.champion}, on the same bars"
+            if incumbent == CHAMPION
+            else f"{no_champion}, so the better of cash and equal weight on the development rows"
+        ),
     )
     return report, frame
+
+
+def _equal_weight_on(cross: CrossValidation, dataset: Dataset, actor: Actor) -> NDArray[np.float64] | None:
+    """Equal weight on the rows of the paths, with a fresh book in each segment, as the finalists had."""
+    runs = [run_equal_weight(dataset, actor, segment).returns for segment in cross.segments]
+    return np.concatenate(runs) if runs else None
 
 
 def _better_baseline(dataset: Dataset, actor: Actor) -> str:

@@ -31,7 +31,8 @@ def training_dataset(config: DatasetForm, cappuccino: dg.ResourceParam[Cappuccin
     from cappuccino_ml.study import freeze_dataset, make_splits  # noqa: PLC0415
 
     start, end = config.span()
-    market = MarketTable.from_panel(cappuccino.panel(start=start, end=end))
+    panel = cappuccino.panel(start=start, end=end)
+    market = MarketTable.from_panel(panel)
     dataset = freeze_dataset(
         cappuccino.configuration.datasets_root,
         market=market,
@@ -40,6 +41,7 @@ def training_dataset(config: DatasetForm, cappuccino: dg.ResourceParam[Cappuccin
         source=cappuccino.source.identity(),
         bars_manifest=cappuccino.bars.manifest_hash(),
         bars_per_year=cappuccino.configuration.universe.bars_per_year,
+        volume=panel.volume,
     )
     cappuccino.current.point("training_dataset", dataset.folder)
     cappuccino.current.choose_budget(config.budget.value)

@@ -21,24 +21,48 @@ _PASSED = {True: "yes", False: "NO"}
 def validation_report(
     context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
-    """Whether the best candidate is better, net of costs, than what runs now, and how sure that is."""
-    from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.study import load_study, read_paths  # noqa: PLC0415
+    """Whether the best candidate is better, net of costs, than what runs now, and how sure that is.
+
+    Beside the verdict, the finalists go through combinatorial purged cross-validation where the budget allows it.
+    """
+    from cappuccino_ml.reports.page import Judged, verdict_html  # noqa: PLC0415
+    from cappuccino_ml.reports.pictures import verdict_pictures  # noqa: PLC0415
+    from cappuccino_ml.study import bars_identity, cross_validate, load_study, measured_trials, read_paths  # noqa: PLC0415
     from cappuccino_ml.verdict import HoldoutLedger, store_report, validate  # noqa: PLC0415
 
-    configuration, dataset = cappuccino.configuration, cappuccino.dataset
+    configuration, dataset, plan = cappuccino.configuration, cappuccino.dataset, cappuccino.plan
     study_folder = cappuccino.current.folder("optuna_study")
     study = load_study(study_folder)
+    finalists = cappuccino.finalists(study, dataset)
+    cross = cross_validate(
+        dataset,
+        {side: finalist.trial for side, finalist in finalists.items()},
+        plan.cross_validation,
+        pretraining=plan.encoder.pretraining,
+        seed=study.settings.seed,
+        encoders_root=configuration.encoders_root,
+        root=study_folder / "cross_validation",
+        workers=configuration.workers,
+        say=lambda line: context.log.info(cappuccino.say(line)),
+    )
     context.log.info(cappuccino.say("judging the finalists on the holdout, beside the baselines"))
+    champion, no_champion = cappuccino.champion(dataset)
     report, returns = validate(
         dataset=dataset,
         study=study,
         trials=read_paths(study_folder, study=study, folds=dataset.splits.folds),
-        finalists=cappuccino.finalists(study, dataset),
-        champion=cappuccino.champion(dataset),
+        finalists=finalists,
+        champion=champion,
+        no_champion=no_champion,
+        regimes=plan.regimes,
         ledger=HoldoutLedger(configuration.verdicts_root / "holdouts"),
-        gate=cappuccino.plan.gate,
-        volume=cappuccino.volume(dataset),
+        gate=plan.gate,
+        cross=cross,
+        measured=measured_trials(
+            configuration.studies_root,
+            datasets_root=configuration.datasets_root,
+            data=bars_identity(dataset.config.model_dump(mode="json")),
+        ),
     )
     folder = store_report(configuration.verdicts_root, report=report)
     cappuccino.current.point("validation_report", folder)
@@ -55,7 +79,18 @@ def validation_report(
         for row in report.rows
     ]
     clauses = [[c.name, c.description, _number(c.value), _number(c.limit), _PASSED[c.passed]] for c in verdict.clauses]
-    reports = configuration.reports_root
+    pictures = verdict_pictures(report, returns, configuration.reports_root)
+    page = verdict_html(
+        Judged(
+            market=configuration.market,
+            budget=configuration.budget,
+            dataset=dataset.config,
+            study=study,
+            validation=report,
+            pictures=pictures,
+        ),
+        configuration.reports_root / "verdict.html",
+    )
     return dg.MaterializeResult(
         metadata={
             "source": report.label,
@@ -68,12 +103,28 @@ def validation_report(
             "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
             "what_it_could_show": verdict.power.sentence,
             "holdout_fresh": report.reading.fresh,
-            "equity": picture(
-                pictures.equity(
-                    frame=returns, candidate=report.candidate, label=report.label, path=reports / "equity.png"
-                )
+            "against": report.incumbent_note,
+            "trials_on_these_bars": report.reading.trials_so_far,
+            "cross_validation": report.cross_validation.sentence,
+            "regimes": markdown_table(
+                ["policy", "regime", "bars", "stretches", "return", "net Sharpe (annual)", "95% interval"],
+                [
+                    [
+                        result.policy,
+                        score.regime,
+                        score.bars,
+                        score.stretches,
+                        f"{score.total_return:+.1%}",
+                        _number(score.sharpe),
+                        _interval(score.interval),
+                    ]
+                    for result in report.regimes.results
+                    for score in result.scores
+                ],
             ),
-            "intervals": picture(pictures.intervals(report=report, path=reports / "intervals.png")),
+            "regime_rule": report.regimes.rule.sentence,
+            **{name: picture(path) for name, path in pictures.items()},
+            "page": dg.MetadataValue.path(str(page)),
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )

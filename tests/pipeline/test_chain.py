@@ -10,11 +10,20 @@ import pytest
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.encoder import EncoderSettings, PretrainingSettings
 from cappuccino_ml.environment import Layout
-from cappuccino_ml.study import EncoderPlan, RiskOptions, SearchSpace, SplitSettings, StudySettings
+from cappuccino_ml.study import (
+    CrossValidationSettings,
+    EncoderPlan,
+    RiskOptions,
+    SearchSpace,
+    SplitSettings,
+    StudySettings,
+)
 from cappuccino_ml.trading import read_deployment
 from cappuccino_ml.trading.paper import PaperReport, read_paper
 from cappuccino_ml.verdict import GateSettings, load_report
 from cappuccino_pipeline import demo
+from cappuccino_pipeline.assets.study import optuna_study
+from cappuccino_pipeline.assets.verdict import validation_report
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.plans import Plan
 from cappuccino_pipeline.resources import Cappuccino
@@ -55,6 +64,7 @@ TOY = Plan(
     ),
     gate=GateSettings(resamples=199),
     rehearsal_bars=24,
+    cross_validation=CrossValidationSettings(seeds=1, groups=3),
 )
 
 
@@ -223,6 +233,45 @@ def test_the_status_page_reads_what_every_stage_wrote(chain: Chain) -> None:
     assert "masked R2" in known["encoder"]
     assert known["verdict"].split()[0] in ("INCONCLUSIVE", "REJECT")
     assert "of version 1," in known["paper session"]
+
+
+def test_the_verdict_has_its_page_its_regimes_and_the_finalists_paths(chain: Chain) -> None:
+    cappuccino = chain.cappuccino
+    report = load_report(cappuccino.current.folder("validation_report"))
+    event = chain.instance.get_latest_materialization_event(dg.AssetKey("validation_report"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    said = event.asset_materialization.metadata
+    assert Path(str(said["page"].value)).read_text().startswith("<!doctype html>")
+    assert report.regimes.rule.sentence == said["regime_rule"].value
+    assert [finalist.side for finalist in report.cross_validation.finalists] == ["ft", "mlp"]
+    paths = cappuccino.current.folder("optuna_study") / "cross_validation"
+    assert all(
+        (paths / finalist.folder / "returns.parquet").is_file() for finalist in report.cross_validation.finalists
+    )
+    assert report.reading.trials_so_far == report.reading.trials == 4
+    assert all(row.capacity for row in report.rows if row.name == "equal_weight"), "the data set keeps its volume"
+
+
+def test_the_champion_of_the_registry_is_what_the_next_study_is_judged_against(chain: Chain) -> None:
+    from cappuccino_ml.policy import Actor
+
+    first = chain.cappuccino
+    first.registry.set_alias("champion", "1", who="a person", why="test")
+    plan = TOY.model_copy(
+        update={"study": TOY.study.model_copy(update={"seed": 8}), "cross_validation": CrossValidationSettings()}
+    )
+    cappuccino = Cappuccino(first.configuration, plan=plan)
+    champion = Actor.load(cappuccino.download("1"))
+    assert champion.config.trained_until < cappuccino.dataset.time(cappuccino.dataset.splits.holdout[0])
+    dg.materialize([optuna_study, validation_report], instance=chain.instance, resources={"cappuccino": cappuccino})
+    report = load_report(cappuccino.current.folder("validation_report"))
+    assert report.verdict.incumbent == "champion"
+    assert report.reading.champion == champion.key
+    assert champion.key in report.incumbent_note
+    assert "champion" in {row.name for row in report.rows}
+    assert (report.reading.fresh, report.reading.trials_so_far) == (False, 8)
+    first.registry.remove_alias("champion", who="a person", why="test")
 
 
 def test_no_pickle_is_left_behind(chain: Chain) -> None:

@@ -22,16 +22,19 @@ from cappuccino_ml.verdict import (
     Finding,
     GateSettings,
     Reading,
+    RegimeRule,
     Row,
     SuperiorSet,
     ValidationReport,
     judge,
     overfitting,
+    regime_table,
     sharpe_interval,
     superior_set,
 )
 from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
 
+from .invented import made_cross_validation, no_cross_validation
 from .made_paper import make_paper
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -187,7 +190,14 @@ def made_trials(study: StudyResult, *, drift: float) -> tuple[np.ndarray, Superi
 
 
 def make_report(
-    frame: pd.DataFrame, study: StudyResult, *, label: str, fresh: bool, gift: float, skilled: bool
+    frame: pd.DataFrame,
+    study: StudyResult,
+    *,
+    label: str,
+    fresh: bool,
+    gift: float,
+    skilled: bool,
+    crossed: bool,
 ) -> ValidationReport:
     """A report whose candidate earns `gift` per bar more than in `frame`."""
     returns = {name: frame[name].to_numpy() for name in frame.columns if not set("@#") & set(name)}
@@ -259,6 +269,16 @@ def make_report(
         rows=tuple(row(name) for name in returns),
         stress={"as judged": 1.234, "no costs": 2.345, "double costs": 0.456, "one bar later": -0.567},
         ft_against_mlp=Finding(ft_arm="ft_pretrained", test=test, sentence=sentence),
+        cross_validation=made_cross_validation() if crossed else no_cross_validation(),
+        regimes=regime_table(
+            {**returns, **{f"{name}#turnover": np.full(bars, 0.012) for name in returns}},
+            regimes=np.repeat(np.array([2, 0, 2], dtype=np.int8), [600, 500, bars - 1100]),
+            rule=RegimeRule(),
+            bars_per_year=PER_YEAR,
+            seed=1,
+            resamples=99,
+        ),
+        incumbent_note="no champion is set, so the better of cash and equal weight on the development rows",
     )
 
 
@@ -281,6 +301,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
         gift: float = 0.0,
         skilled: bool = True,
         fresh: bool = True,
+        crossed: bool = True,
         session: str = "REHEARSAL",
         **changes: Any,
     ) -> Findings:
@@ -302,7 +323,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
             "dataset": dataset,
             "skills": skills,
             "study": study,
-            "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled),
+            "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled, crossed=crossed),
             "version": "3",
             "aliases": {},
             "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,52 @@ def test_a_run_that_registered_nothing_says_so(make_findings: MakeFindings):
 )
 def test_numbers_are_written_for_people(said: str, expected: str):
     assert said == expected
+
+
+def test_regimes_are_shown_with_their_rule_and_how_many_examples_there_are(make_findings: MakeFindings):
+    findings = make_findings()
+    text = flat(page.terminal(findings))
+    table = findings.validation.regimes
+    assert "bull: 500 bars in 1" in text
+    assert "sideways: 1,252 bars in 2" in text
+    assert "This holdout has no bear bars." in text
+    assert flat(table.rule.sentence) in text
+    for result in table.results:
+        for score in (score for score in result.scores if score.interval):
+            low, high = score.interval
+            assert f"{words.signed(score.sharpe)} ({words.signed(low, 1)} to {words.signed(high, 1)})" in text
+
+
+def test_cross_validation_is_beside_the_gate_and_its_absence_is_said(make_findings: MakeFindings):
+    findings = make_findings()
+    text, found = flat(page.terminal(findings)), findings.validation.cross_validation
+    for finalist in found.finalists:
+        assert f"{words.signed(finalist.mean)} {words.interval(finalist.interval)}" in text
+    assert found.sentence[1:] in text
+    assert "5 paths over 1,200 development bars, 3 seed(s). Beside the gate, no clause" in text
+    assert "the interval understates the luck of training" in text
+    without = flat(page.terminal(make_findings(crossed=False)))
+    assert "Cross-validation: left out at this budget." in without
+    assert "cross-validation, Sharpe a year" not in without
+
+
+def test_a_verdict_has_a_page_of_its_own_that_needs_nothing_from_outside(
+    make_findings: MakeFindings, tmp_path: Path, picture: Path
+):
+    findings = make_findings()
+    judged = page.Judged(
+        market=findings.market,
+        budget=findings.budget,
+        dataset=findings.dataset,
+        study=findings.study,
+        validation=findings.validation,
+        pictures={"cross_validation": picture, "equity": picture},
+    )
+    html = page.verdict_html(judged, tmp_path / "verdict.html").read_text()
+    assert "BARS: SIMULATED" in html
+    assert html.count("data:image/png;base64,") == 2
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert "<script" not in html
+    assert html.index("WIN: ") < html.index("<span>1</span>Verdict") < html.index("<span>2</span>Holdout")
+    for clause in findings.validation.verdict.clauses:
+        assert escape(clause.description) in html

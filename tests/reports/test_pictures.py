@@ -54,7 +54,8 @@ def draw(
             "study_history": {"study": study},
             "learning_curves": {"curves": curves},
             "drivers": {"attributions": [make_attribution(arm="mlp", rollout=None), make_attribution()]},
-            "equity": {"frame": frame, "candidate": "ft"},
+            "equity": {"frame": frame, "candidate": "ft", "regimes": findings.validation.regimes},
+            "cross_validation": {"found": findings.validation.cross_validation},
             "intervals": {"report": findings.validation},
             "session_trades": {
                 "times": equity["timestamp"].to_numpy(),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cappuccino_ml.core import LakeError
@@ -79,3 +80,19 @@ def test_an_unfinished_data_set_is_refused(tmp_path: Path, market: MarketTable) 
     (folder / "DONE").unlink()
     with pytest.raises(LakeError, match="no finished data set"):
         load_dataset(folder)
+
+
+def test_volume_is_frozen_with_the_rows_and_part_of_what_the_key_names(market: MarketTable, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).random(market.close.shape)
+    dataset = freeze(tmp_path, market, volume=volume)
+    assert dataset.key != freeze(tmp_path, market).key
+    opened = load_dataset(dataset.folder)
+    assert opened.volume is not None
+    np.testing.assert_array_equal(opened.volume, volume)
+    frame = pd.read_parquet(dataset.folder / "volume.parquet")
+    frame.iloc[5, 1] *= 2
+    frame.to_parquet(dataset.folder / "volume.parquet")
+    with pytest.raises(LakeError, match="was altered"):
+        load_dataset(dataset.folder)
+    with pytest.raises(ValueError, match="pass the same rows"):
+        freeze(tmp_path, market, volume=volume[1:])

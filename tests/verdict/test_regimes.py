@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, market_regimes, regime_table
+from cappuccino_ml.verdict.regimes import REGIMES, RegimeRule, market_regimes
 
 RULE = RegimeRule(days=2.0)
 
@@ -53,27 +53,3 @@ def test_days_are_counted_in_bars_of_the_timeframe() -> None:
     assert names(close, bars_per_day=24).count("unknown") == 48
     with pytest.raises(ValueError, match="0 bars of 2 days"):
         names(close, bars_per_day=0.1)
-
-
-def test_every_bar_is_in_one_regime_and_earns_there() -> None:
-    random = np.random.default_rng(1)
-    regimes = np.repeat(np.array([2, 0, 2, 1], dtype=np.int8), [10, 20, 30, 40])
-    returns = random.normal(0, 0.01, 100)
-    columns = {"ft": returns, "ft#turnover": np.full(100, 0.01), "ft@dearer": returns, "cash": np.zeros(100)}
-    table = regime_table(columns | {"cash#turnover": np.zeros(100)}, regimes=regimes, bars_per_year=8760.0)
-    assert {regime: table.bars(regime) for regime in REGIMES} == {"bull": 20, "bear": 40, "sideways": 40, "unknown": 0}
-    assert [(spell.regime, spell.first, spell.last) for spell in table.spells] == [
-        ("sideways", 0, 10),
-        ("bull", 10, 30),
-        ("sideways", 30, 60),
-        ("bear", 60, 100),
-    ]
-    mine = {result.regime: result for result in table.results if result.policy == "ft"}
-    assert set(mine) == {"bull", "bear", "sideways"}
-    assert {result.policy for result in table.results} == {"ft", "cash"}
-    growth = np.prod([1 + result.total_return for result in mine.values()])
-    assert growth == pytest.approx(np.prod(1 + returns))
-    bull = returns[10:30]
-    assert mine["bull"].sharpe == pytest.approx(bull.mean() / bull.std(ddof=1) * np.sqrt(8760), rel=0.03)
-    assert mine["bull"].turnover_per_day == pytest.approx(0.24)
-    assert all(result.standard_error is None for result in table.results if result.policy == "cash")

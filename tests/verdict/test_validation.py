@@ -1,147 +1,34 @@
 """The judgement of a study's finalists: chosen on the folds, read once on the holdout, shown beside every baseline."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
-from cappuccino_ml.bars import SimulatedSource, Universe, align
 from cappuccino_ml.core import LakeError
-from cappuccino_ml.encoder import EncoderSettings
-from cappuccino_ml.environment import Act, Costs, Guards
-from cappuccino_ml.features import MarketTable
-from cappuccino_ml.policy import Actor, AgentSettings, Arm, TrainingSettings
 from cappuccino_ml.study import (
+    CrossPaths,
+    CrossValidation,
     Dataset,
-    SplitSettings,
-    StudyResult,
-    StudySettings,
-    TrialPaths,
-    TrialResult,
-    freeze_dataset,
-    make_splits,
 )
 from cappuccino_ml.verdict import (
-    Finalist,
-    GateSettings,
-    HoldoutLedger,
     ValidationReport,
     load_report,
+    paired_sharpe_test,
     store_report,
-    validate,
 )
 
-UNIVERSE = Universe(tickers=("BTC", "ETH", "LTC"))
-GATE = GateSettings(resamples=199)
-Floats = NDArray[np.float64]
+from .case import GATE, Case, FakeActor, Floats, made_dataset, paths, weekly
+
 BASELINES = {"cash", "buy_and_hold", "equal_weight", "bitcoin", "inverse_volatility", "momentum", "random", "ridge"}
-
-
-@dataclass
-class FakeActor:
-    """A rule in place of a network: as much of an `Actor` as judging asks for. `seen` counts rows it was shown."""
-
-    arm: Arm
-    key: str
-    rule: Callable[[int], float | Floats]
-    guards: Guards = field(default_factory=Guards)
-    costs: Costs = field(default_factory=Costs)
-    seen: list[tuple[int, int]] = field(default_factory=list)
-
-    def over(self, market: MarketTable, *, first: int, last: int) -> Act:
-        self.seen.append((first, last))
-        tickers = len(market.schema.tickers)
-        return lambda t, entries: np.broadcast_to(self.rule(t), tickers).astype(np.float64)
-
-
-def weekly(t: int) -> float:
-    """Buys for half a week and sells for the other half."""
-    return 0.5 if t % 168 < 84 else -0.5
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    source = SimulatedSource(seed=7)
-    start, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
-    parts = [
-        source.fetch(symbol=symbol, universe=UNIVERSE, start=start, end=end).assign(symbol=symbol)
-        for symbol in UNIVERSE.symbols
-    ]
-    market = MarketTable.from_panel(align(pd.concat(parts), UNIVERSE))
-    return freeze_dataset(
-        tmp_path_factory.mktemp("datasets"),
-        market=market,
-        splits=make_splits(
-            len(market), SplitSettings(folds=2, holdout_share=0.18, paper_bars=24, max_lookback=2, memory_bars=40)
-        ),
-        label="simulated",
-        source={"name": "simulated", "seed": 7},
-        bars_manifest="0" * 64,
-        bars_per_year=UNIVERSE.bars_per_year,
-    )
-
-
-def trial(number: int, arm: Arm, value: float | None) -> TrialResult:
-    encoder = None if arm == "mlp" else EncoderSettings(lookback=3)
-    return TrialResult(
-        number=number,
-        arm=arm,
-        state="failed" if value is None else "complete",
-        value=value,
-        fold_sharpes=() if value is None else (value, value),
-        fold_jobs=(f"{number}a", f"{number}b"),
-        turnover_per_day=0.1,
-        steps=100,
-        parameters=10,
-        params={},
-        training=TrainingSettings(agent=AgentSettings(arm=arm, encoder=encoder)),
-        error="diverged" if value is None else None,
-    )
-
-
-def paths(dataset: Dataset, *, skill: float = 0.0) -> TrialPaths:
-    """Bars of trials 0 and 1, half invested; `skill` is the drift per bar of trial 1."""
-    bars = tuple(fold.test[1] - fold.test[0] for fold in dataset.splits.folds)
-    rng = np.random.default_rng(0)
-    returns = rng.normal([0.0, skill], 0.001, (sum(bars), 2))
-    half = np.full(returns.shape, 0.5)
-    return TrialPaths(numbers=(0, 1), fold_bars=bars, returns=returns, turnover=0.1 * half, exposure=half)
-
-
-class Case:
-    """A study with one finalist a side; the FT side is the better on the folds unless told otherwise."""
-
-    def __init__(self, dataset: Dataset, root: Path, *, ft: float = 1.0, mlp: float = 0.5, key: str = "s1") -> None:
-        self.dataset = dataset
-        self.actors = {"ft": FakeActor("ft_scratch", "ft-key", weekly), "mlp": FakeActor("mlp", "mlp-key", weekly)}
-        trials = (trial(0, "mlp", mlp), trial(1, "ft_scratch", ft), trial(2, "mlp", None))
-        self.study = StudyResult(key=key, dataset_key=dataset.key, settings=StudySettings(), trials=trials)
-        self.trials = {"ft": trials[1], "mlp": trials[0]}
-        self.root = root
-        self.ledger = HoldoutLedger(root)
-        self.champion: FakeActor | None = None
-
-    def judge(self, **changes: Any) -> tuple[ValidationReport, pd.DataFrame]:
-        finalists = {
-            side: Finalist(trial=self.trials[side], actor=cast(Actor, actor), folder=Path(side))
-            for side, actor in self.actors.items()
-        }
-        values: dict[str, Any] = {
-            "dataset": self.dataset,
-            "study": self.study,
-            "trials": paths(self.dataset),
-            "finalists": finalists,
-            "champion": self.champion,
-            "ledger": self.ledger,
-            "gate": GATE,
-        }
-        return validate(**{**values, **changes})
+    return made_dataset(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture
@@ -254,15 +141,13 @@ def test_capacity_follows_the_venues_volume_and_is_not_invented_without_it(case:
     assert {row.capacity for row in report.rows} == {None}
     other = Case(dataset, case.root / "other", key="s2")
     volume = np.full(dataset.market.close.shape, 1e6)
-    rows = {row.name: row for row in other.judge(volume=volume)[0].rows}
+    rows = {row.name: row for row in other.judge(dataset=replace(dataset, volume=volume))[0].rows}
     tenfold = Case(dataset, case.root / "tenfold", key="s3")
-    deep = {row.name: row for row in tenfold.judge(volume=10 * volume)[0].rows}
+    deep = {row.name: row for row in tenfold.judge(dataset=replace(dataset, volume=10 * volume))[0].rows}
     assert rows["cash"].capacity is None
     assert rows["ft"].capacity is not None
     assert deep["ft"].capacity == pytest.approx(10 * rows["ft"].capacity)
     assert rows["ft"].performance.saturated_share is not None
-    with pytest.raises(ValueError, match="pass the same rows"):
-        Case(dataset, case.root / "third", key="s4").judge(volume=volume[1:])
 
 
 def test_the_champion_is_the_one_to_beat_once_there_is_one(case: Case, dataset: Dataset) -> None:
@@ -282,6 +167,51 @@ def test_without_a_champion_the_better_baseline_of_development_is_to_be_beaten(
     drifting = replace(market, open=market.open * path, close=market.close * path)
     report, _ = case.judge(dataset=replace(dataset, market=drifting))
     assert report.verdict.incumbent == incumbent
+
+
+def test_the_champion_trades_the_same_bars_and_its_key_is_on_record(case: Case, dataset: Dataset) -> None:
+    case.champion = FakeActor("mlp", "champion-key", lambda t: weekly(t + 40))
+    report, frame = case.judge()
+    assert case.champion.seen == [dataset.splits.holdout]
+    assert report.reading.champion == "champion-key"
+    assert "champion-key" in report.incumbent_note
+    expected = paired_sharpe_test(
+        candidate=frame["ft"],
+        incumbent=frame["champion"],
+        bars_per_year=dataset.config.bars_per_year,
+        seed=report.verdict.seed,
+        resamples=GATE.resamples,
+    )
+    assert report.verdict.test == expected
+    # Whoever is champion later: what was read then is what this study is judged on.
+    case.champion = None
+    again, _ = case.judge()
+    assert (again.verdict, again.incumbent_note) == (report.verdict, report.incumbent_note)
+
+
+def test_why_no_champion_is_to_be_beaten_is_said(case: Case) -> None:
+    report, _ = case.judge(no_champion="champion version 3 has seen this holdout")
+    assert report.incumbent_note.startswith("champion version 3 has seen this holdout, so the better of cash")
+
+
+def test_trials_of_stopped_studies_deflate_too(case: Case) -> None:
+    report, _ = case.judge(measured={"stopped": 9, "s1": 3})
+    assert (report.reading.trials_so_far, report.reading.unfinished_studies) == (11, 1)
+    assert report.overfitting.trials_counted == 11
+
+
+def test_cross_validation_is_beside_the_verdict_and_no_clause(case: Case, dataset: Dataset) -> None:
+    first, last = dataset.splits.development
+    returns = np.random.default_rng(0).normal(-1e-3, 1e-3, (2, last - first, 5))
+    bad = {"ft": CrossPaths(trial=1, arm="ft_scratch", returns=returns, folder=Path("paths-x"))}
+    without, _ = case.judge()
+    report, _ = case.judge(cross=CrossValidation(((first, last),), bad, ()))
+    assert report.verdict == without.verdict
+    (finalist,) = report.cross_validation.finalists
+    assert finalist.mean < -5.0
+    assert finalist.interval is not None
+    assert report.cross_validation.equal_weight is not None
+    assert without.cross_validation.obstacles == ("not part of this test",)
 
 
 def test_a_candidate_that_never_trades_is_rejected(case: Case) -> None:
