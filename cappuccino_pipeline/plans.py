@@ -66,7 +66,7 @@ SMALL_SPACE = SearchSpace(
 )
 FULL_SPACE = SMALL_SPACE.model_copy(
     update={
-        "steps": 200_000,
+        "steps": 120_000,
         "net_dimension": (256, 1024),
         "ft_d_token": (16, 32, 64),
         "ft_n_blocks": (1, 2),
