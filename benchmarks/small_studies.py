@@ -25,7 +25,6 @@ from cappuccino_ml.study import (
     CrossValidation,
     Dataset,
     EncoderPlan,
-    SearchSpace,
     SplitSettings,
     StudySettings,
     encoder_jobs,
@@ -39,6 +38,7 @@ from cappuccino_ml.study import (
     run_study,
 )
 from cappuccino_ml.verdict import Finalist, GateSettings, HoldoutLedger, validate
+from cappuccino_pipeline.plans import SMALL_SPACE
 
 Kind = Literal["planted", "placebo", "real placebo"]
 SPLITS = SplitSettings(folds=1)
@@ -46,7 +46,7 @@ PLAN = EncoderPlan(
     encoder=SMALL.model_copy(update={"lookback": 6}),
     pretraining=PretrainingSettings(epochs=2, batch_size=64, learning_rate=1e-2),
 )
-SPACE = SearchSpace(steps=80_000)
+SPACE = SMALL_SPACE.model_copy(update={"steps": 80_000})
 TRIALS_PER_SIDE = 2
 GATE = GateSettings(resamples=999)
 FIRST_SEED = 201  # nobody had looked at these markets when the defaults were chosen
