@@ -66,7 +66,7 @@ SMALL_SPACE = SearchSpace(
 )
 FULL_SPACE = SMALL_SPACE.model_copy(
     update={
-        "steps": 120_000,
+        "steps": 100_000,
         "net_dimension": (256, 1024),
         "ft_d_token": (16, 32, 64),
         "ft_n_blocks": (1, 2),
@@ -101,7 +101,7 @@ def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
             pretraining=PretrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3),
             seed=seed,
         ),
-        study=StudySettings(trials_per_side=12, seed=seed, search=search, space=preset(FULL_SPACE, search)),
+        study=StudySettings(trials_per_side=10, seed=seed, search=search, space=preset(FULL_SPACE, search)),
         cross_validation=CrossValidationSettings(seeds=2),
         comparison=ComparisonSettings(seed=seed),
         ablation=AblationSettings(seed=seed),

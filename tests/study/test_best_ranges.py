@@ -161,7 +161,7 @@ def test_presets_change_the_encoders_and_keep_the_budgets_steps() -> None:
     assert careful.learning_rate == bold.learning_rate == preset(SMALL_SPACE, "complete").learning_rate == (1e-6, 1e-3)
     assert careful.steps == bold.steps == SMALL_SPACE.steps
     assert preset(SMALL_SPACE, "budget") == SMALL_SPACE
-    assert plan_for("full", seed=7, search="conservative").study.space.steps == 120_000
+    assert plan_for("full", seed=7, search="conservative").study.space.steps == 100_000
 
 
 @pytest.mark.parametrize(
