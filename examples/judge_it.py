@@ -5,7 +5,7 @@ from pathlib import Path
 from cappuccino_ml.metrics import summary
 from cappuccino_ml.policy import Actor
 from cappuccino_ml.study import measure
-from cappuccino_ml.verdict import paired_sharpe_test, run_baselines
+from cappuccino_ml.verdict import NotTestableError, paired_sharpe_test, run_baselines
 from examples import folder
 from examples.look_at_features import frozen
 from examples.train_one_arm import job_of
@@ -34,13 +34,17 @@ def main(place: Path) -> None:
     for name, run in {"the policy": ours, **baselines}.items():
         facts = summary(returns=run.returns, bars_per_year=bars_per_year)
         print(f"{name:20} net Sharpe {facts.annual_sharpe:+6.2f}  return {facts.total_return:+.1%}")
-    test = paired_sharpe_test(
-        candidate=ours.returns,
-        incumbent=baselines["equal_weight"].returns,
-        bars_per_year=bars_per_year,
-        seed=7,
-        resamples=499,
-    )
+    try:
+        test = paired_sharpe_test(
+            candidate=ours.returns,
+            incumbent=baselines["equal_weight"].returns,
+            bars_per_year=bars_per_year,
+            seed=7,
+            resamples=499,
+        )
+    except NotTestableError as error:  # so little training may leave a policy that holds cash
+        print(f"no difference to equal weight can be shown: {error}")
+        return
     low, high = test.interval
     print(f"difference to equal weight {test.difference:+.2f} a year, 95% interval {low:+.2f} to {high:+.2f}")
     print("an interval that holds 0 shows no difference" if low < 0 < high else "the interval does not hold 0")

@@ -12,7 +12,7 @@ from examples.pretrain_encoder import ENCODER, last_fold
 
 TRAINING = TrainingSettings(
     agent=AgentSettings(arm="ft_pretrained", lookback=2, net_dimension=32, encoder=ENCODER),  # or mlp, ft_scratch
-    ppo=PPOSettings(steps=8192, batch_size=512),
+    ppo=PPOSettings(steps=16384, batch_size=512, learning_rate=1e-3),  # at 3e-4 it would not trade yet
     layout=Layout(timestamps=8, environments=8, steps=32, episode_bars=64),
     guards=Guards(dead_band=0.0),  # so little training leads to small actions only
 )

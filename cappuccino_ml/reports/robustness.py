@@ -21,8 +21,10 @@ def regimes(findings: Judged) -> list[Block]:
         [finalist_label(findings, row.name), *(_cell(found[row.name, score.regime]) for score in shown)]
         for row in ordered
     ]
-    absent = [score.regime for score in some if not score.bars]
+    absent = [score.regime for score in some if not score.bars and score.regime != "unknown"]
     note = f" This holdout has no {' and no '.join(absent)} bars." if absent else ""
+    if found[ordered[0].name, "unknown"].bars:
+        note += f" Unknown: bars with less than {table.rule.days:g} days before them."
     return [
         Table(
             header,

@@ -41,7 +41,10 @@ def reconcile(
     if state.decided is not None and state.decided != state.finished:
         journal.record("cut_short", {"bar_close": state.decided.isoformat()})
     for tracked in state.unresolved():
-        submission.bring_to_an_end(tracked)
+        if state.positions is None:  # a person has released the trader since
+            submission.end_as_settled(tracked)
+        else:
+            submission.bring_to_an_end(tracked)
     account = broker.account()
     _require_ours(account, journal=journal, clock=clock, limits=limits)
     for order in broker.open_orders():

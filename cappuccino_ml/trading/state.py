@@ -72,6 +72,7 @@ class TradingState:
             known = {symbol for symbol, units in self.positions.items() if units <= self.before_release.get(symbol, 0)}
             self.memory = {symbol: kept for symbol, kept in self.memory.items() if symbol in known}
             self.before_release = {}
+            self.orders = {}  # their ends are written down, and what they filled is in the broker's book
         elif row.kind == "order":
             self._apply_order(payload)
         elif row.kind == "crumb":  # what no venue takes is not a position: it has no stop, and may be added to
@@ -94,7 +95,8 @@ class TradingState:
             self.before_release = self.before_release if self.positions is None else self.positions
             self.peak, self.halted, self.positions = 0.0, False, None
             self.stopped, self.reducing, self.reducing_until, self.day = "", "", None, None
-            self.orders = {}  # whatever they were, a person has settled them; one still open at the broker halts again
+            # A person has settled them, but the ledger does not know how yet: the next start writes down their ends.
+            self.orders = {key: tracked for key, tracked in self.orders.items() if tracked.status in OPEN}
 
     def _apply_order(self, payload: dict[str, Any]) -> None:
         order = Order(payload["id"], payload["symbol"], payload["side"], Decimal(payload["quantity"]))

@@ -15,7 +15,7 @@ from cappuccino_ml.trading.broker import (
 )
 from cappuccino_ml.trading.journal import Journal
 from cappuccino_ml.trading.limits import Limits
-from cappuccino_ml.trading.orders import OPEN, Order, OrderState, Status, TrackedOrder
+from cappuccino_ml.trading.orders import OPEN, Order, OrderState, Status, TrackedOrder, steps_to
 
 POLL_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # waits before each question after an order
 _MOST_BUSY = 5  # times that one order is sent again because the broker had too many requests
@@ -156,6 +156,37 @@ class Submission:
                 self._cancel(tracked)
         else:
             self._find(tracked, fresh_until=None, sent_again=True)
+
+    def end_as_settled(self, tracked: TrackedOrder) -> None:
+        """After a release: the end that the broker tells, or, where no such end can be, the one the person left.
+
+        Raises:
+            TradingError: the broker is silent, or will not end it.
+        """
+        answer, doubt = self._broker.order(tracked.order.client_order_id), ""
+        taken = tracked.status in {Status.ACKED, Status.PARTIAL}
+        if answer is not None:
+            grew = answer.filled != tracked.filled
+            try:
+                tracked.follow(steps_to(tracked.status, answer.status, grew=grew), filled=answer.filled)
+            except TradingError as error:
+                doubt = str(error)
+        elif taken:
+            doubt = "the broker no longer knows it"
+        if not doubt:
+            self.bring_to_an_end(tracked)
+            return
+        first = (Status.UNKNOWN,) if tracked.status == Status.INTENT else ()
+        end = Status.CANCELED if taken else Status.ABANDONED
+        known = OrderState(
+            tracked.order.client_order_id,
+            end,
+            filled=tracked.filled,
+            price=tracked.price,
+            coin_fee=tracked.coin_fee,
+            reason=f"settled by who released the trader: {doubt}",
+        )
+        self._journal.step(tracked, (*first, end), known)
 
     def _find(self, tracked: TrackedOrder, fresh_until: datetime | None, *, sent_again: bool) -> None:
         """Ask after an order that may stand or not; `fresh_until` None never sends it again."""

@@ -1,7 +1,7 @@
 """Is a policy better than what runs now, net of costs, and how sure is that: baselines, significance, holdout, gate."""
 
 from cappuccino_ml.verdict.baselines import run_baselines
-from cappuccino_ml.verdict.bootstrap import SharpeTest, paired_sharpe_test, sharpe_interval
+from cappuccino_ml.verdict.bootstrap import NotTestableError, SharpeTest, paired_sharpe_test, sharpe_interval
 from cappuccino_ml.verdict.contest import Finalist
 from cappuccino_ml.verdict.cross_validation import (
     CrossValidatedFinalist,
@@ -40,6 +40,7 @@ __all__ = [
     "Finding",
     "GateSettings",
     "HoldoutLedger",
+    "NotTestableError",
     "Overfitting",
     "Point",
     "Power",

@@ -225,6 +225,7 @@ def test_regimes_are_shown_with_their_rule_and_how_many_examples_there_are(make_
     assert "bull: 500 bars in 1" in text
     assert "sideways: 1,252 bars in 2" in text
     assert "This holdout has no bear bars." in text
+    assert "Unknown" not in text
     assert flat(table.rule.sentence) in text
     for result in table.results:
         for score in (score for score in result.scores if score.interval):
