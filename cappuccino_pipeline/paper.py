@@ -1,5 +1,6 @@
 """A paper session with everything that is judged about it, put together from the registry, the lake and the trader."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,16 @@ from cappuccino_ml.features import MarketTable
 from cappuccino_ml.policy import Actor
 from cappuccino_ml.registry import CHAMPION
 from cappuccino_ml.study import measure
-from cappuccino_ml.trading import faults_of, fills_of, model_to_trade, read_deployment, read_ledger, run_session
-from cappuccino_ml.trading.decision import decide_session
+from cappuccino_ml.trading import (
+    Deployment,
+    faults_of,
+    fills_of,
+    model_to_trade,
+    read_deployment,
+    read_ledger,
+    run_session,
+)
+from cappuccino_ml.trading.decision import GoSettings, decide_session
 from cappuccino_ml.trading.drift import FEATURE_BINS, Drift, FeatureBins, drift
 from cappuccino_ml.trading.drill import held_drill
 from cappuccino_ml.trading.ledger import Row
@@ -52,10 +61,63 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
     else:
         session, held_in, rows = held
     start, end = (int(np.searchsorted(panel.timestamps, np.datetime64(when))) for when in (session.first, session.last))
-    fills, faults = fills_of(rows), faults_of(rows)
-    drill = held_drill(
-        configuration.trading_root / "drills", model=actor, model_version=version, panel=panel, first=start, last=end
+    report = judge_session(
+        session,
+        held_in=held_in,
+        rows=rows,
+        actor=actor,
+        panel=panel,
+        table=table,
+        drills=configuration.trading_root / "drills",
+        settings=cappuccino.plan.go,
+        source=dataset.config.label,
+        replayed=held is None,
+        deployment=read_deployment(configuration.deployment_record),
+        champion=_champion(cappuccino, version, table, start, end),
+        drifts=_drift(folder, table, start, end),
     )
+    return report, held_in
+
+
+def judge_session(
+    session: SessionReport,
+    *,
+    held_in: Path,
+    rows: Sequence[Row],
+    actor: Actor,
+    panel: BarPanel,
+    table: MarketTable,
+    drills: Path,
+    settings: GoSettings,
+    source: str,
+    replayed: bool,
+    deployment: Deployment | None,
+    champion: tuple[Shadow | None, str],
+    drifts: tuple[tuple[Drift, ...], str],
+) -> PaperReport:
+    """Drill the guards, decide, and put everything that a person judges a session by together.
+
+    Args:
+        session: the session beside the backtest of the same bars.
+        held_in: its folder, with its equity.
+        rows: of its ledger.
+        actor: the model that traded.
+        panel: bars up to the session's end.
+        table: the features of the whole of `panel`.
+        drills: folder where drills are kept.
+        settings: thresholds of the decision.
+        source: label of the bars.
+        replayed: history through the trader, not a session as it happened.
+        deployment: how the model came to trade, if it was deployed.
+        champion: the champion on the same bars, or why there is none.
+        drifts: the features beside those of training, or why they are not.
+
+    Raises:
+        TradingError: the bars do not reach for a drill.
+    """
+    start, end = (int(np.searchsorted(panel.timestamps, np.datetime64(when))) for when in (session.first, session.last))
+    fills, faults = fills_of(rows), faults_of(rows)
+    drill = held_drill(drills, model=actor, model_version=session.model_version, panel=panel, first=start, last=end)
     # Bars that the model was not fitted on: what its drawdowns are compared with.
     trained_until = np.datetime64(actor.config.trained_until.replace(tzinfo=None), "us")
     unseen = int(np.searchsorted(panel.timestamps, trained_until)) + actor.lookback
@@ -64,31 +126,26 @@ def paper_report(cappuccino: "Cappuccino") -> tuple[PaperReport, Path]:
         faults=faults,
         drill=drill,
         reference=measure(actor, table, (unseen, start)).returns if unseen < start else np.empty(0),
-        bars_per_year=configuration.universe.bars_per_year,
-        settings=cappuccino.plan.go,
+        bars_per_year=panel.universe.bars_per_year,
+        settings=settings,
     )
-    champion, no_champion = _champion(cappuccino, version, table, start, end)
-    drifts, no_drift = _drift(folder, table, start, end)
     worth = float(pd.read_parquet(held_in / EQUITY)["trader"].iloc[-1])
-    return (
-        PaperReport(
-            source=dataset.config.label,
-            replayed=held is None,
-            session=session,
-            deployment=read_deployment(configuration.deployment_record),
-            decision=decision,
-            drill=drill,
-            faults=faults,
-            uptime=uptime(rows, expected=end - start),
-            fills=fills,
-            execution=execution(fills, panel=panel, costs=actor.costs),
-            holdings=holdings(rows, panel=panel, row=end, equity=worth),
-            champion=champion,
-            champion_note=no_champion,
-            drift=drifts,
-            drift_note=no_drift,
-        ),
-        held_in,
+    return PaperReport(
+        source=source,
+        replayed=replayed,
+        session=session,
+        deployment=deployment,
+        decision=decision,
+        drill=drill,
+        faults=faults,
+        uptime=uptime(rows, expected=end - start),
+        fills=fills,
+        execution=execution(fills, panel=panel, costs=actor.costs),
+        holdings=holdings(rows, panel=panel, row=end, equity=worth),
+        champion=champion[0],
+        champion_note=champion[1],
+        drift=drifts[0],
+        drift_note=drifts[1],
     )
 
 

@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
+from cappuccino_ml.bars import BarPanel
 from cappuccino_ml.reports import pictures
 from cappuccino_ml.reports.paper import criteria_rows, paper_html
 from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import EQUITY
 from cappuccino_pipeline.metadata import markdown_table
-
-if TYPE_CHECKING:
-    from cappuccino_pipeline.resources import Cappuccino
 
 
 @dataclass(frozen=True)
@@ -28,18 +26,18 @@ class Drawn:
     trades: Path
 
 
-def draw_paper(cappuccino: "Cappuccino", report: PaperReport, *, held_in: Path, facts: Mapping[str, str]) -> Drawn:
-    """Draw both pictures and write the page below the market's reports.
+def draw_paper(report: PaperReport, *, panel: BarPanel, held_in: Path, facts: Mapping[str, str], folder: Path) -> Drawn:
+    """Draw both pictures and write the page.
 
     Args:
-        cappuccino: gives bars and folders.
         report: what to show.
+        panel: the bars of the session.
         held_in: the session's folder.
         facts: of the model's registry version.
+        folder: of the page and its pictures.
     """
-    reports, panel = cappuccino.configuration.reports_root, cappuccino.panel()
     equity = pictures.session(
-        equity=pd.read_parquet(held_in / EQUITY), report=report, label=report.source, path=reports / "session.png"
+        equity=pd.read_parquet(held_in / EQUITY), report=report, label=report.source, path=folder / "session.png"
     )
     first, last = (
         int(np.searchsorted(panel.timestamps, np.datetime64(when)))
@@ -52,9 +50,9 @@ def draw_paper(cappuccino: "Cappuccino", report: PaperReport, *, held_in: Path, 
         report=report.session,
         tickers=panel.universe.tickers,
         label=report.source,
-        path=reports / "session_trades.png",
+        path=folder / "session_trades.png",
     )
-    page = paper_html(report, facts=facts, pictures=[equity, trades], path=reports / "paper.html")
+    page = paper_html(report, facts=facts, pictures=[equity, trades], path=folder / "paper.html")
     return Drawn(page=page, equity=equity, trades=trades)
 
 

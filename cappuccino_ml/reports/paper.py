@@ -138,7 +138,7 @@ def _holdings(report: PaperReport) -> list[Block]:
     if not report.holdings:
         return [Text("Nothing is held at the end.")]
     rows = [
-        [one.symbol, f"{one.units:.6f}", f"{one.price:,.4g}", f"{one.value:,.0f}", share(one.weight, sign=False)]
+        [one.symbol, f"{one.units:.6f}", _price(one.price), f"{one.value:,.0f}", share(one.weight, sign=False)]
         for one in report.holdings
     ]
     cash = 1 - sum(one.weight for one in report.holdings)
@@ -148,6 +148,10 @@ def _holdings(report: PaperReport) -> list[Block]:
             [*rows, ["cash", "", "", "", share(cash, sign=False)]],
         )
     ]
+
+
+def _price(price: float) -> str:
+    return f"{price:,.2f}" if price >= 100 else f"{price:.4g}"
 
 
 def _shadow(report: PaperReport) -> list[Block]:
@@ -231,4 +235,5 @@ def _model(report: PaperReport, facts: Mapping[str, str]) -> list[Block]:
             ("before it", f"version {made.previous}" if made.previous else "nothing"),
         ]
         blocks = [Text("Checked before it might trade:"), Points(made.checks)]
-    return [Facts(rows), *blocks, Link("MLflow run", facts["run_url"])]
+    links = [Link("MLflow run", facts["run_url"])] if facts["run_url"] else []
+    return [Facts(rows), *blocks, *links]

@@ -17,7 +17,8 @@ FEATURE_BINS = "feature_bins.json"  # beside the weights of a registered model
 BINS = 10
 STABLE, SHIFTED = 0.1, 0.25
 _FLOOR = 1e-4  # share of an empty bin
-_LENGTHS = (24, 48, 168)  # bars of the windows whose PSI is kept
+_LENGTHS = (24, 48, 168, 720)  # bars of the windows whose PSI is kept
+_ABOUT = 2.0  # times longer or shorter: what is usual for a week says nothing of a month
 _USUAL = 0.95
 Floats = NDArray[np.float64]
 
@@ -71,10 +72,11 @@ class Drift(Settings):
 
 
 def drift(features: Floats, bins: FeatureBins) -> tuple[Drift, ...]:
-    """PSI of each feature over rows [K, N, F], beside what training windows of the nearest kept length have."""
+    """PSI of each feature over rows [K, N, F], beside what training windows of about that length have."""
     psi = _psi(_counts(_binned(features, np.asarray(bins.edges))), np.asarray(bins.shares))
-    nearest = min(bins.usual, key=lambda length: abs(length - len(features)), default=None)
-    usual = bins.usual[nearest] if nearest is not None else (None,) * len(psi)
+    times = {max(length, len(features)) / min(length, len(features)): length for length in bins.usual}
+    nearest = min(times, default=_ABOUT + 1)
+    usual = bins.usual[times[nearest]] if nearest <= _ABOUT else (None,) * len(psi)
     return tuple(
         Drift(
             feature=name,

@@ -98,7 +98,13 @@ def paper_trading_report(
         context.log.info(cappuccino.say(said))
         context.log_event(dg.AssetObservation("promoted_model", description=said, metadata={"report": folder.name}))
     facts = cappuccino.registry.facts(version)
-    drawn = draw_paper(cappuccino, report, held_in=held_in, facts=facts)
+    drawn = draw_paper(
+        report,
+        panel=cappuccino.panel(),
+        held_in=held_in,
+        facts=facts,
+        folder=cappuccino.configuration.reports_root,
+    )
     return dg.MaterializeResult(
         metadata={
             **metadata_of(report, crowned=crowned, run_url=facts["run_url"]),

@@ -1,6 +1,7 @@
 """A person promotes and rolls back in MLflow's own page, in a real browser; the running sensor deploys what was said.
 
-Needs playwright (`pip install playwright`, no browser download) and a Chromium on the path; skipped without either.
+Needs the extra `browser` (playwright, without a browser of its own) and a Chromium on the path; skipped without either.
+Each step leaves a screenshot in the test's folder.
 """
 
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,37 +67,87 @@ def page() -> Iterator[Any]:
         browser.close()
 
 
-def give_alias(page: Any, address: str, *, model: str, version: str, alias: str) -> None:
-    """What a person does: the version's page, Add or the pencil beside Aliases, type, Save aliases."""
-    page.goto(f"{address}/#/models/{model}/versions/{version}")
-    page.locator("button[data-component-id*='aliaseditor']").first.click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_role("combobox").fill(alias)
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Save aliases").click()
-    dialog.wait_for(state="hidden")
+@dataclass
+class Person:
+    """Somebody at MLflow's page of one registered model."""
+
+    page: Any
+    address: str
+    model: str
+    album: Path
+
+    def give(self, alias: str, *, to: str) -> None:
+        """The version's page, "Add" or the pencil beside Aliases, type, Save aliases."""
+        dialog = self._open_aliases(to)
+        dialog.get_by_role("combobox").fill(alias)
+        self.page.keyboard.press("Enter")
+        self._save(dialog, f"{alias} to version {to}")
+        assert alias in self._aliases()
+
+    def take(self, alias: str, *, version: str) -> None:
+        """The version's page, the pencil, the cross on the alias, Save aliases."""
+        dialog = self._open_aliases(version)
+        dialog.locator(f"[title='{alias}']").get_by_role("button").click()
+        self._save(dialog, f"{alias} from version {version}")
+        assert alias not in self._aliases()
+
+    def _open_aliases(self, version: str) -> Any:
+        self.page.goto(f"{self.address}/#/models/{self.model}/versions/{version}")
+        self.page.reload()  # the hash alone would show what was read before
+        self.page.locator("button[data-component-id*='aliaseditor']").first.click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("combobox").wait_for()
+        return dialog
+
+    def _save(self, dialog: Any, what: str) -> None:
+        number = len(list(self.album.glob("*.png"))) // 2 + 1
+        self.page.screenshot(path=self.album / f"{number} {what}, before.png")
+        dialog.get_by_role("button", name="Save aliases").click()
+        dialog.wait_for(state="hidden")
+        self.page.reload()
+        self.page.locator("button[data-component-id*='aliaseditor']").first.wait_for()
+        self.page.screenshot(path=self.album / f"{number} {what}, saved.png")
+
+    def _aliases(self) -> str:
+        """What the page shows beside Aliases."""
+        shown = self.page.locator("[data-component-id*='modelversionaliastag'][title]")
+        return " ".join(one.get_attribute("title") for one in shown.all())
 
 
-def wait_for_deployment(record: Path, version: str) -> Deployment:
+def wait_for_deployment(record: Path, *, version: str, alias: str) -> Deployment:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         made = read_deployment(record)
-        if made is not None and made.version == version:
+        if made is not None and (made.version, made.alias) == (version, alias):
             return made
         time.sleep(0.5)
-    raise AssertionError(f"version {version} was not deployed within {PATIENCE_S:g} s; it is {read_deployment(record)}")
+    raise AssertionError(
+        f"version {version} was not deployed as {alias} within {PATIENCE_S:g} s; it is {read_deployment(record)}"
+    )
 
 
-def test_a_promotion_and_a_rollback_by_hand_are_deployed(page: Any, desk: Desk, mlflow_page: str) -> None:
+def test_a_promotion_and_two_rollbacks_by_hand_are_deployed(
+    page: Any, desk: Desk, mlflow_page: str, tmp_path: Path
+) -> None:
     configuration = desk.cappuccino.configuration
-    model, record = f"cappuccino-{configuration.market}", configuration.deployment_record
-    before = []
-    for version in ("1", "2", "1"):  # set, moved, rolled back
-        give_alias(page, mlflow_page, model=model, version=version, alias="champion")
-        made = wait_for_deployment(record, version)
-        assert made.alias == "champion"
-        assert made.who.startswith("dagster run")
-        assert len(made.checks) == 4
-        before.append(made.previous)
-    assert before == [None, "1", "2"]
+    album, record = tmp_path / "album", configuration.deployment_record
+    album.mkdir()
+    person = Person(page, mlflow_page, f"cappuccino-{configuration.market}", album)
+    made = []
+
+    person.give("champion", to="1")
+    made.append(wait_for_deployment(record, version="1", alias="champion"))
+    person.give("champion", to="2")
+    made.append(wait_for_deployment(record, version="2", alias="champion"))
+    person.give("champion", to="1")  # rolled back by moving the alias
+    made.append(wait_for_deployment(record, version="1", alias="champion"))
+    person.give("challenger", to="2")
+    made.append(wait_for_deployment(record, version="2", alias="challenger"))
+    person.take("challenger", version="2")  # rolled back by removing it: the champion trades again
+    made.append(wait_for_deployment(record, version="1", alias="champion"))
+
+    assert [one.previous for one in made] == [None, "1", "2", "1", "2"]
+    assert len({one.who for one in made}) == 5
+    assert all(one.who.startswith("dagster run") and len(one.checks) == 4 for one in made)
     assert desk.cappuccino.aliases() == {"champion": "1"}
+    assert len(list(album.glob("*.png"))) == 10

@@ -40,6 +40,7 @@ def test_a_shift_is_seen_in_its_feature_only_and_training_windows_say_what_is_us
     assert found[0].word == "shifted"
     assert all(one.usual is not None and 0 < one.usual < 0.1 for one in found)
     assert FeatureBins.model_validate_json(bins.model_dump_json()) == bins
+    assert drift(rows(720, seed=2), bins)[0].usual is None  # what is usual for a week says nothing of a month
 
 
 def test_a_short_training_has_no_usual_value_and_too_short_a_one_is_refused() -> None:
