@@ -177,9 +177,9 @@ def _serve(pipe: Connection) -> None:
     while True:
         try:
             function, job = pipe.recv()
-        except EOFError:
+            pipe.send(_TAKEN)
+        except (EOFError, OSError):  # nobody is left to work for
             return
-        pipe.send(_TAKEN)
         try:
             answer: tuple[bool, Any] = (True, function(job))
         except Exception as error:

@@ -58,8 +58,8 @@ class Ledger:
             raise TradingError(f"another trader holds {path}; stop it before you start this one.") from None
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+            self._db.execute("PRAGMA journal_mode=WAL")
             self._db.executescript(_TABLE)
             last = self._db.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
         except sqlite3.Error as error:

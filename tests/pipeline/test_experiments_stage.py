@@ -53,7 +53,7 @@ PLAN = Plan(
         ),
     ),
     gate=GateSettings(resamples=199),
-    ablation=AblationSettings(steps=256, seeds=2, lookbacks=(1, 2), short_lookback=1, net_dimension=16, layout=LAYOUT),
+    ablation=AblationSettings(steps=256, seeds=1, lookbacks=(1, 2), short_lookback=1, net_dimension=16, layout=LAYOUT),
     transfer=TransferSettings(steps=256, seeds=1, fine_days=5, net_dimension=16, layout=LAYOUT),
     regimes=RegimeRule(days=2, enter=0.01, leave=0.005),
 )
@@ -150,7 +150,7 @@ def test_no_row_of_an_experiment_reaches_the_holdout(stage) -> None:
     assert len(configs) == 2
     assert all(pd.Timestamp(config["last"]) <= pd.Timestamp(end) for config in configs)
     jobs = [read_json(path) for path in root.rglob("job.json")]
-    assert len(jobs) == 2 * 8 + 6
+    assert len(jobs) == 8 + 6
     assert all(job["test_rows"][1] <= dataset.splits.development[1] for job in jobs)
 
 

@@ -1,9 +1,7 @@
 """How many workers there were, and how often one was killed, cannot be read from a verdict."""
 
-import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,17 @@ import pytest
 
 from .whole_study import whole_study
 
-KILLS = 3
+# What is killed once so many fits below `studies/` are finished: in the search twice, in cross-validation twice.
+PLAN = (
+    ("trials", 1, "worker"),
+    ("trials", 3, "program"),
+    ("cross_validation", 1, "worker"),
+    ("cross_validation", 3, "worker"),
+)
+# Not by -m: every spawned worker would import the whole of the program's main module again.
+PROGRAM = (
+    "import sys; from tests.verdict.whole_study import whole_study, Path; whole_study(Path(sys.argv[1]), workers=2)"
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,10 +33,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def started(state: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.verdict.whole_study", str(state), "2"]
     with log.open("ab") as lines:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=lines, stderr=lines, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [sys.executable, "-c", PROGRAM, str(state)],
+            cwd=ROOT,
+            stdout=lines,
+            stderr=lines,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
 
@@ -41,39 +52,30 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def fits(state: Path) -> int:
-    """Folders of fits, finished or begun: grows whenever a worker gets to work."""
-    return sum(1 for _ in state.glob("studies/*/*/*"))
-
-
 @pytest.mark.slow  # spawned workers import torch anew after every kill
 def test_one_worker_and_two_that_are_killed_give_the_same_verdict_bytes(tmp_path: Path) -> None:
     calm, rough, log = tmp_path / "calm", tmp_path / "rough", tmp_path / "log"
     folder = whole_study(calm, workers=1)
-    chance, killed = random.Random(3), 0
+    chance, killed = random.Random(3), list[str]()
     process = started(rough, log)
-    deadline = time.monotonic() + 600
-    while killed < KILLS and time.monotonic() < deadline:
-        before = fits(rough)
-        while fits(rough) == before and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        victims = workers_of(process)
-        if victims and process.poll() is None:
-            everything = killed % 2 == 1  # every other time the whole program: nobody is left to put a trial away
-            for victim in victims if everything else [chance.choice(victims)]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    victim.send_signal(signal.SIGKILL)
-            if everything:
+    try:
+        for place, fits, victim in PLAN:
+            workers = list[psutil.Process]()
+            while sum(1 for _ in rough.glob(f"studies/*/{place}/*/DONE")) < fits or not workers:
+                assert process.poll() is None, log.read_text()[-3000:]
+                workers = workers_of(process)
+                time.sleep(0.02)
+            if victim == "program":  # its workers die with it, and nobody is left to put a trial away
                 process.kill()
                 process.wait()
-            killed += 1
-        if process.poll() == 0:
-            break
-        if process.poll() is not None:
-            process = started(rough, log)
-    while process.wait(600) != 0:
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        process = started(rough, log)
-    assert killed == KILLS, log.read_text()[-3000:]
+                process = started(rough, log)
+            else:
+                chance.choice(workers).kill()
+            killed.append(victim)
+        assert process.wait() == 0, log.read_text()[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+    assert killed == [victim for _, _, victim in PLAN]
     assert (rough / folder.relative_to(calm) / "report.json").is_file()
     assert bytes_of(rough) == bytes_of(calm)

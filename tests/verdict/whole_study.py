@@ -1,6 +1,5 @@
-"""A whole toy study, from bars to the stored verdict: `python -m tests.verdict.whole_study ROOT WORKERS`."""
+"""A whole toy study, from bars to the stored verdict."""
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,7 +110,3 @@ def whole_study(root: Path, *, workers: int) -> Path:
         ),
     )
     return store_report(root / "verdicts", report=report)
-
-
-if __name__ == "__main__":
-    whole_study(Path(sys.argv[1]), workers=int(sys.argv[2]))
