@@ -40,7 +40,8 @@ def crown_if_go(registry: ModelRegistry, *, version: str, outcome: str, why: str
 
     `champion` moves first and `challenger` is removed then, so that at every moment one of them names the version.
     A version that is not the challenger now is left alone: a person has moved on meanwhile. Like `challenger`, the
-    alias is given once: when a person has taken it back, the same session does not undo that.
+    alias is given once: when a person has taken it back, the same session does not undo that. MLflow moves an alias
+    under no condition, so a person may take or move `challenger` in the moment between: then `champion` is put back.
 
     Args:
         registry: whose aliases move.
@@ -54,9 +55,23 @@ def crown_if_go(registry: ModelRegistry, *, version: str, outcome: str, why: str
     registry.facts(version)
     if outcome != "go" or registry.alias(CHALLENGER) != version or _moved_before(registry, CHAMPION, version):
         return False
+    before = registry.alias(CHAMPION)
     registry.set_alias(CHAMPION, version, who=PIPELINE, why=why)
+    if registry.alias(CHALLENGER) != version:
+        _put_back(registry, before, version=version)
+        return False
     registry.remove_alias(CHALLENGER, who=PIPELINE, why=f"version {version} is champion now")
     return registry.alias(CHAMPION) == version
+
+
+def _put_back(registry: ModelRegistry, before: str | None, *, version: str) -> None:
+    if registry.alias(CHAMPION) != version:  # a person has moved it on since
+        return
+    why = f"version {version} was taken out of challenger while it was made champion"
+    if before is None:
+        registry.remove_alias(CHAMPION, who=PIPELINE, why=why)
+    else:
+        registry.set_alias(CHAMPION, before, who=PIPELINE, why=why)
 
 
 def _moved_before(registry: ModelRegistry, alias: str, version: str) -> bool:

@@ -207,6 +207,31 @@ def test_a_go_for_a_version_that_is_not_the_challenger_moves_nothing(registry: M
     assert (registry.alias("champion"), registry.alias("challenger")) == (None, two)
 
 
+@pytest.mark.parametrize("old", [None, "1"])
+@pytest.mark.parametrize("to", [None, "3"])
+def test_a_person_who_takes_or_moves_challenger_in_the_moment_of_a_go_has_the_last_word(
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None, to: str | None
+) -> None:
+    for name in ("1", "2", "3"):
+        registry.register(make_model(tmp_path / name, name), card=make_card(f"k{name}"))
+    if old is not None:
+        registry.set_alias("champion", old, who="ann", why="good")
+    registry.set_alias("challenger", "2", who="ann", why="paper")
+    set_alias = registry.set_alias
+
+    def at_the_same_time(alias: str, version: str, *, who: str, why: str) -> None:
+        monkeypatch.undo()
+        if to is None:
+            registry.remove_alias("challenger", who="ann", why="not this one")
+        else:
+            set_alias("challenger", to, who="ann", why="rather this one")
+        set_alias(alias, version, who=who, why=why)
+
+    monkeypatch.setattr(registry, "set_alias", at_the_same_time)
+    assert not crown_if_go(registry, version="2", outcome="go", why="go")
+    assert (registry.alias("champion"), registry.alias("challenger")) == (old, to)
+
+
 def test_a_champion_that_a_person_took_back_is_not_crowned_again(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.register(make_model(tmp_path / "m"), card=make_card("k1"))
     registry.set_alias("challenger", version, who="ann", why="paper")
