@@ -16,7 +16,7 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.dataset_form import Budget, DatasetForm
 from cappuccino_pipeline.demo import run_job
 from cappuccino_pipeline.jobs import months_tags
-from cappuccino_pipeline.plans import Plan
+from cappuccino_pipeline.plans import Plan, plan_for
 from cappuccino_pipeline.resources import Cappuccino
 
 PLAN = Plan(splits=SplitSettings(folds=1, holdout_share=0.2, paper_bars=24, max_lookback=2, memory_bars=40))
@@ -60,7 +60,7 @@ def test_the_chosen_days_are_used_the_last_one_included_and_the_budget_holds_for
     )
     again = Cappuccino(cappuccino.configuration)
     assert again.budget == "full"
-    assert again.plan.study.trials_per_side == 12
+    assert again.plan == plan_for("full", seed=cappuccino.configuration.seed)
     freeze(cappuccino)
     assert Cappuccino(cappuccino.configuration).budget == "small"
 
