@@ -76,7 +76,8 @@ FULL_SPACE = SMALL_SPACE.model_copy(
 
 
 def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
-    """`small` fits the demo's five minutes on two cores; `full` takes the better part of an hour.
+    """`small` fits the demo's five minutes on two cores; `full` took 39 minutes on two shared cores without its
+    cross-validation, whose whole was never timed.
 
     `search` chooses the ranges: the budget's own, or a preset of the complete ones, which want a larger budget.
     """

@@ -18,7 +18,6 @@ from cappuccino_ml.trading.deployment import (
     follow_registry,
     model_to_trade,
     read_deployment,
-    read_refusal,
     wanted,
 )
 from cappuccino_ml.trading.engine import Tick, Trader
@@ -98,7 +97,6 @@ __all__ = [
     "read_deployment",
     "read_health",
     "read_ledger",
-    "read_refusal",
     "read_session",
     "rehearse",
     "release",

@@ -141,12 +141,6 @@ def read_deployment(record: Path) -> Deployment | None:
     return read_settings(Deployment, record) if record.exists() else None
 
 
-def read_refusal(record: Path) -> Refusal | None:
-    """Why the version that an alias names is not the deployed one; None if nothing was refused since."""
-    file = refusal_file(record)
-    return read_settings(Refusal, file) if file.exists() else None
-
-
 def refusal_file(record: Path) -> Path:
     """Beside deployment.json."""
     return record.with_name("refused.json")
