@@ -76,8 +76,8 @@ FULL_SPACE = SMALL_SPACE.model_copy(
 
 
 def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
-    """`small` fits the demo's five minutes on two cores; `full` took 39 minutes on two shared cores without its
-    cross-validation, whose whole was never timed.
+    """`small` fits the demo's five minutes on two cores; `full` took 49 minutes on two shared cores with
+    three years of real bars.
 
     `search` chooses the ranges: the budget's own, or a preset of the complete ones, which want a larger budget.
     """
