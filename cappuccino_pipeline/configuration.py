@@ -167,6 +167,16 @@ class Configuration(Settings):
         return self.account_root / "health.json"
 
     @property
+    def wish_file(self) -> Path:
+        """Whether the trader should run, as it was last asked for."""
+        return self.account_root / "wanted.json"
+
+    @property
+    def trader_log(self) -> Path:
+        """What a trader that was started apart says."""
+        return self.account_root / "trader.log"
+
+    @property
     def ledger_file(self) -> Path:
         """Every decision and order of the account."""
         return self.account_root / "ledger.sqlite"

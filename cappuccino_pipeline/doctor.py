@@ -94,11 +94,12 @@ def _aliases(cappuccino: Cappuccino) -> str:
 
 
 def _trader(cappuccino: Cappuccino) -> str:
-    """The deployment, the sessions that were held, and whether the newest ledger can be read."""
+    """The deployment, the process that trades, the sessions held, and whether the newest ledger can be read."""
     said = [f"deployed {facts.safely('deployed', lambda: facts.deployment(cappuccino)).words}"]
+    said += [facts.safely("trader", lambda: facts.trader(cappuccino)).words]
     held = [folder for folder in folders(cappuccino.configuration.trading_root / "sessions") if is_done(folder)]
     if not held:
-        return f"{said[0]}; sessions {NONE_YET}"
+        return "; ".join([*said, f"sessions {NONE_YET}"])
     newest = max(held, key=done_at)
     counted = facts.read_ledger(newest / facts.LEDGER, "SELECT count(*), max(at) FROM ledger")
     rows, last = counted[0]

@@ -12,6 +12,7 @@ from typing import Any
 from cappuccino_ml.core import CappuccinoError, read_json
 from cappuccino_ml.registry import CHALLENGER, CHAMPION, read_aliases
 from cappuccino_ml.reports.blocks import Tone
+from cappuccino_pipeline.machine import lives
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.table_facts import table_facts
 
@@ -179,14 +180,16 @@ def session(cappuccino: Cappuccino) -> Fact:
 
 
 def trader(cappuccino: Cappuccino) -> Fact:
-    """What the service that trades by the clock last said of itself in its health file."""
+    """What the service that trades by the clock last said of itself in its health file, and whether it is there."""
     path, killed = cappuccino.configuration.health_file, cappuccino.configuration.kill_file.exists()
     if not path.is_file():
         return Fact("trader", f"none has traded by the clock on the {cappuccino.configuration.broker} account", "quiet")
     said = read_json(path)  # as JSON: its class would import torch
     state, beat = str(said["state"]), datetime.fromisoformat(said["heartbeat"])
     silent = cappuccino.clock.now() - beat
+    alive = lives(said["pid"], since=datetime.fromisoformat(said["started"]))
     words = [f"{state}{': ' + said['why'] if said.get('why') else ''}"]
+    words += [f"process {said['pid']}"] if alive else []
     words += [f"version {said['model_version']}"] if said.get("model_version") else []
     words += [f"equity {said['equity']:,.2f}"] if said.get("equity") is not None else []
     words += [f"drawdown {said['drawdown']:.1%}"] if said.get("drawdown") is not None else []
@@ -195,8 +198,11 @@ def trader(cappuccino: Cappuccino) -> Fact:
     words += ["the KILL file exists, so nothing is sent"] if killed else []
     if state == "STOPPED":
         return Fact("trader", ", ".join([*words, f"since {minute(beat)}"]), "quiet")
+    if not alive:
+        words += [f"but its process {said['pid']} is GONE, last heartbeat {age(silent)} ago"]
+        return Fact("trader", ", ".join(words), "bad")
     if silent > _SILENT_AFTER:
-        return Fact("trader", ", ".join([*words, f"but SILENT for {age(silent)}: its process is gone or hangs"]), "bad")
+        return Fact("trader", ", ".join([*words, f"but SILENT for {age(silent)}: it hangs"]), "bad")
     tone: Tone = "bad" if state in ("HALTED", "CRASHED") or said.get("feed_is_stale") else "good"
     tone = "warning" if tone == "good" and (killed or state in ("REDUCING", "WAITING", "STARTING")) else tone
     return Fact("trader", ", ".join([*words, f"heartbeat {age(silent)} ago"]), tone)

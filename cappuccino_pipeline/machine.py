@@ -12,6 +12,7 @@ import psutil
 _MARKS = ("cappuccino", "dagster", "mlflow")
 _GPU_QUERY = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
 _GPU_TIMEOUT_S = 3.0
+_CLOCK_TOLERANCE_S = 1.0  # of the time at which a process began
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,21 @@ class Machine:
     disk_free: int  # where the state folder lies
     gpus: tuple[str, ...]
     workers: tuple[Worker, ...]
+
+
+def began(pid: int) -> datetime:
+    """When the living process of this number began, by the machine's clock."""
+    return datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
+
+
+def lives(pid: int, *, since: datetime) -> bool:
+    """Whether the process that had this number at `since` is still there; a later one may have been given it again."""
+    try:
+        process = psutil.Process(pid)
+        same = process.create_time() <= since.timestamp() + _CLOCK_TOLERANCE_S
+        return same and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Meter:

@@ -1,4 +1,4 @@
-"""Sensors: deploy what an alias in the registry points to; tell of failed runs and of a trader that is not well."""
+"""Sensors: deploy what an alias names; tell of failed runs; restart a trader that died, tell what is wrong with it."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from cappuccino_ml.core import Alert
+from cappuccino_ml.core import Alert, CappuccinoError
 from cappuccino_pipeline.resources import Cappuccino
 
 DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
@@ -75,19 +75,30 @@ def run_failure_alert(context: dg.RunFailureSensorContext, cappuccino: dg.Resour
     name="watch_trader",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every minute: what is wrong with the trader, told once when it was there at two looks in a row.",
+    description="Every minute: restarts a trader that is wanted and has died; tells once what is wrong at two looks.",
 )
 def watch_trader(context: dg.SensorEvaluationContext, cappuccino: dg.ResourceParam[Cappuccino]) -> dg.SensorResult:
-    """A dead process cannot say that it is dead."""
-    from cappuccino_pipeline.trader import problems  # noqa: PLC0415 - imports torch
+    """A dead process can neither say that it is dead nor start itself."""
+    from cappuccino_pipeline.supervision import keep_running  # noqa: PLC0415 - imports torch
+    from cappuccino_pipeline.trader import problems  # noqa: PLC0415
+
+    def tell(reason: str) -> None:
+        cappuccino.alerts.send(Alert(when=cappuccino.clock.now(), source="trader", reason=reason))
 
     seen: dict[str, list[str]] = json.loads(context.cursor) if context.cursor else {"found": [], "told": []}
-    found = problems(cappuccino)
+    try:
+        did, found = keep_running(cappuccino), list[str]()
+    except CappuccinoError as error:
+        did, found = "", [f"the trader cannot be looked after: {error}"]
+    if did:
+        tell(did)
+    found += problems(cappuccino)
     kinds = [_DIGITS.sub("#", problem) for problem in found]  # a heartbeat's age is no news
     for kind, problem in zip(kinds, found, strict=True):
         if kind in seen["found"] and kind not in seen["told"]:
-            cappuccino.alerts.send(Alert(when=cappuccino.clock.now(), source="trader", reason=problem))
+            tell(problem)
             seen["told"].append(kind)
     cappuccino.alerts.close()
     cursor = json.dumps({"found": kinds, "told": [kind for kind in seen["told"] if kind in kinds]})
-    return dg.SensorResult(skip_reason="; ".join(found) or "the trader is well, or nothing is deployed", cursor=cursor)
+    words = "; ".join(filter(None, [did, *found])) or "the trader is well, or nothing is deployed"
+    return dg.SensorResult(skip_reason=words, cursor=cursor)

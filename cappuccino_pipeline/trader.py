@@ -1,10 +1,8 @@
 """The trader as a process: put together and run here, or started apart, stopped, shown and released."""
 
 import logging
-import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,7 +12,6 @@ import pandas as pd
 import psutil
 
 from cappuccino_ml.bars import read_bars
-from cappuccino_ml.bars.alpaca_source import KEY_NAMES
 from cappuccino_ml.bars.schema import empty_bars
 from cappuccino_ml.core import CappuccinoError, DataError, TradingError
 from cappuccino_ml.core.files import make_folder
@@ -35,8 +32,19 @@ from cappuccino_ml.trading import (
     read_health,
 )
 from cappuccino_ml.trading import release as release_ledger
-from cappuccino_pipeline.configuration import REPOSITORY, Configuration
+from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.machine import began
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.supervision import (
+    Wish,
+    one_hand,
+    read_wish,
+    running_trader,
+    spawn,
+    trouble,
+    wanted_words,
+    write_wish,
+)
 
 CAPITAL = Decimal(100_000)  # of a new simulated account, quote currency
 START_TIMEOUT_S = 120.0
@@ -94,31 +102,49 @@ def service_of(cappuccino: Cappuccino, ledger: Ledger) -> Service:
 
 
 def start(configuration: Configuration) -> str:
-    """Start a trader in a session of its own, unless one runs -> what came of it.
+    """Start a trader in a session of its own, unless one runs, and want it from now on -> what came of it.
 
     Raises:
         CappuccinoError: it ended at once, or did not say within two minutes how it is.
     """
-    running = running_trader(configuration)
-    if running is not None:
-        return f"a trader runs already: {_summary(running)}"
-    make_folder(configuration.account_root)
-    log = configuration.account_root / "trader.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cappuccino_pipeline", "trade"],
-            cwd=REPOSITORY,
-            env=os.environ | environment_of(configuration),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # neither Ctrl-C here nor the end of a Dagster run reaches it
-        )
-    deadline = time.monotonic() + START_TIMEOUT_S
+    with one_hand(configuration):
+        running, wish = running_trader(configuration), read_wish(configuration)
+        if running is not None:
+            if wish is not None and wish.pid == running.pid:
+                _want(configuration, running)
+            return f"a trader runs already: {_summary(running)}"
+        process = spawn(configuration)
+        health = _first_words(configuration, process)
+        _want(configuration, health)
+    return f"started: {_summary(health)}; its log is {configuration.trader_log}"
+
+
+def stop(configuration: Configuration) -> str:
+    """Ask the running trader to stop and wait until it has; it is not wanted any more -> what came of it.
+
+    Raises:
+        TradingError: it is still there after four minutes.
+    """
+    with one_hand(configuration):
+        running, wish = running_trader(configuration), read_wish(configuration)
+        found = {running.pid} if running is not None else set[int]()
+        if wish is not None:
+            write_wish(configuration, wish.model_copy(update={"wanted": False, "asked": _now(configuration)}))
+            found |= {wish.pid} if wish.lives else set()  # it was restarted and has not said a word yet
+        for pid in found:
+            _end(pid)
+    health = read_health(configuration.health_file)
+    if not found:
+        return "no trader runs"
+    return f"stopped: {_summary(health)}" if health is not None else "stopped"
+
+
+def _first_words(configuration: Configuration, process: "subprocess.Popen[bytes]") -> Health:
+    log, deadline = configuration.trader_log, time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         health = read_health(configuration.health_file)
         if health is not None and health.pid == process.pid:
-            return f"started: {_summary(health)}; its log is {log}"
+            return health
         if process.poll() is not None:
             said = log.read_text(errors="replace").strip().splitlines()
             raise TradingError(f"the trader ended at once: {said[-1] if said else 'it said nothing'} (see {log}).")
@@ -126,42 +152,25 @@ def start(configuration: Configuration) -> str:
     raise TradingError(f"the trader, process {process.pid}, has said nothing for {START_TIMEOUT_S:.0f} s; see {log}.")
 
 
-def stop(configuration: Configuration) -> str:
-    """Ask the running trader to stop and wait until it has -> what came of it.
-
-    Raises:
-        TradingError: it is still there after four minutes.
-    """
-    running = running_trader(configuration)
-    if running is None:
-        return "no trader runs"
+def _end(pid: int) -> None:
     with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(running.pid)
+        process = psutil.Process(pid)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(timeout=STOP_TIMEOUT_S)
         except psutil.TimeoutExpired:
             raise TradingError(
-                f"process {running.pid} has not stopped within {STOP_TIMEOUT_S:.0f} s; end it by hand: the next start "
+                f"process {pid} has not stopped within {STOP_TIMEOUT_S:.0f} s; end it by hand: the next start "
                 "settles what it left."
             ) from None
-    health = read_health(configuration.health_file)
-    return f"stopped: {_summary(health)}" if health is not None else "stopped"
 
 
-def running_trader(configuration: Configuration) -> Health | None:
-    """Health of the trader whose process is alive; None if there is none."""
-    health = read_health(configuration.health_file)
-    if health is None:
-        return None
-    try:
-        process = psutil.Process(health.pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        # A later process may have been given the same number.
-        same = process.create_time() <= health.started.timestamp() + 1
-    except psutil.NoSuchProcess:
-        return None
-    return health if alive and same else None
+def _want(configuration: Configuration, health: Health) -> None:
+    write_wish(configuration, Wish(wanted=True, asked=_now(configuration), pid=health.pid, began=began(health.pid)))
+
+
+def _now(configuration: Configuration) -> datetime:
+    return Cappuccino(configuration).clock.now()
 
 
 def status(configuration: Configuration) -> list[str]:
@@ -175,6 +184,7 @@ def status(configuration: Configuration) -> list[str]:
     facts = {
         "state": f"{health.state}{f' ({health.why})' if health.why else ''}",
         "process": f"{health.pid}, {'alive' if running_trader(configuration) else 'gone'}",
+        "wanted": wanted_words(configuration),
         "account": f"{health.broker}, {health.market}",
         "model": f"version {health.model_version} ({health.model_arm})" if health.model_version else "none",
         "last bar": f"closed {health.bar_decided:%Y-%m-%d %H:%M} UTC" if health.bar_decided else "none",
@@ -189,10 +199,11 @@ def status(configuration: Configuration) -> list[str]:
 
 def problems(cappuccino: Cappuccino) -> list[str]:
     """What is wrong with the trader, one sentence each."""
+    configuration = cappuccino.configuration
     try:
-        return health_problems(
-            read_health(cappuccino.configuration.health_file),
-            deployment=read_deployment(cappuccino.configuration.deployment_record),
+        return trouble(configuration) + health_problems(
+            read_health(configuration.health_file),
+            deployment=read_deployment(configuration.deployment_record),
             wanted_version=cappuccino.wanted_version(),
             now=cappuccino.clock.now(),
         )
@@ -210,33 +221,8 @@ def release(configuration: Configuration, *, who: str, why: str) -> str:
         return "there is no ledger yet, so nothing is halted"
     with Ledger(configuration.ledger_file) as ledger:
         ledger.verify()
-        release_ledger(ledger, who=who, why=why, at=Cappuccino(configuration).clock.now())
+        release_ledger(ledger, who=who, why=why, at=_now(configuration))
     return "released; the next start takes the broker's book as it is"
-
-
-def environment_of(configuration: Configuration) -> dict[str, str]:
-    """The variables that make another process read the same configuration."""
-    universe = configuration.universe
-    values: dict[str, object | None] = {
-        "STATE": configuration.state,
-        "SOURCE": configuration.source,
-        "FILES_DIR": configuration.files_folder,
-        "EXCHANGE": configuration.exchange,
-        "SINCE": f"{configuration.since:%Y-%m-%d}" if configuration.source in ("ccxt", "alpaca") else None,
-        "URL": configuration.url,
-        "TICKERS": ",".join(universe.tickers),
-        "QUOTE": universe.quote,
-        "TIMEFRAME": universe.timeframe,
-        "BUDGET": configuration.budget,
-        "SEED": configuration.seed,
-        "BROKER": configuration.broker,
-        "ALERT_URL": configuration.alert_url.get_secret_value() if configuration.alert_url else None,
-    }
-    keys = {
-        name: secret.get_secret_value() if secret else ""
-        for name, secret in zip(KEY_NAMES, (configuration.alpaca_key, configuration.alpaca_secret), strict=True)
-    }
-    return {f"CAPPUCCINO_{name}": "" if value is None else str(value) for name, value in values.items()} | keys
 
 
 def broker_of(cappuccino: Cappuccino, model: TradingModel) -> Broker:

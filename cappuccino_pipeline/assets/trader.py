@@ -49,7 +49,7 @@ def paper_trader(
             **facts,
             "health": dg.MetadataValue.path(str(configuration.health_file)),
             "ledger": dg.MetadataValue.path(str(configuration.ledger_file)),
-            "log": dg.MetadataValue.path(str(configuration.account_root / "trader.log")),
+            "log": dg.MetadataValue.path(str(configuration.trader_log)),
         }
     )
 

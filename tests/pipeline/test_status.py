@@ -1,6 +1,9 @@
 """Where we stand: an empty state, a full one and a broken one, as facts, on a terminal, as a page and as an asset."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from cappuccino_pipeline import status as view
 from cappuccino_pipeline.assets.status import status as status_asset
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.dagster_home import open_instance
+from cappuccino_pipeline.doctor import report as doctor
 from cappuccino_pipeline.facts import Fact
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.runs import Orchestration, Tick, orchestration
@@ -122,16 +126,15 @@ class TestModels:
 
 class TestTrader:
     def say(self, cappuccino: Cappuccino, *, state: State, age: timedelta, **more: Any) -> Fact:
-        said = Health(
-            state=state,
-            pid=1,
-            market=cappuccino.configuration.market,
-            broker="simulated",
-            started=NOW - timedelta(hours=3),
-            heartbeat=NOW - age,
-            **more,
-        )
-        said.write(cappuccino.configuration.health_file)
+        known: dict[str, Any] = {
+            "state": state,
+            "pid": os.getpid(),
+            "market": cappuccino.configuration.market,
+            "broker": "simulated",
+            "started": datetime.now(UTC),  # of this very process; the rest of the time is made up
+            "heartbeat": NOW - age,
+        }
+        Health.model_validate(known | more).write(cappuccino.configuration.health_file)
         return fact(cappuccino, "trader")
 
     def test_without_a_service_it_says_so(self, cappuccino: Cappuccino):
@@ -139,12 +142,26 @@ class TestTrader:
 
     def test_a_living_trader_shows_its_state_and_heartbeat(self, cappuccino: Cappuccino):
         found = self.say(cappuccino, state="ACTIVE", age=timedelta(seconds=20), equity=1234.5, model_version="3")
-        assert found == Fact("trader", "ACTIVE, version 3, equity 1,234.50, heartbeat 20 s ago", "good")
+        words = f"ACTIVE, process {os.getpid()}, version 3, equity 1,234.50, heartbeat 20 s ago"
+        assert found == Fact("trader", words, "good")
+
+    def test_one_whose_process_is_gone_is_bad_before_its_heartbeat_is_old(self, cappuccino: Cappuccino):
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        found = self.say(cappuccino, state="ACTIVE", age=timedelta(0), pid=child.pid)
+        assert found.tone == "bad"
+        assert found.words == f"ACTIVE, but its process {child.pid} is GONE, last heartbeat 0 s ago"
+
+    def test_the_doctor_names_process_state_heartbeat_and_last_bar(self, cappuccino: Cappuccino):
+        now = datetime.now(UTC)
+        self.say(cappuccino, state="ACTIVE", age=timedelta(0), heartbeat=now, bar_decided=now)
+        line = next(line for line in doctor(cappuccino.configuration) if line.startswith("trader: "))
+        assert f"ACTIVE, process {os.getpid()}, decided {now:%Y-%m-%d %H:%M} UTC, heartbeat" in line
 
     def test_silence_a_halt_and_a_stale_feed_are_bad_whatever_else_it_said(self, cappuccino: Cappuccino):
         assert self.say(cappuccino, state="ACTIVE", age=timedelta(minutes=6)).tone == "bad"
         halted = self.say(cappuccino, state="HALTED", age=timedelta(0), why="drawdown")
-        assert (halted.tone, halted.words) == ("bad", "HALTED: drawdown, heartbeat 0 s ago")
+        assert (halted.tone, halted.words) == ("bad", f"HALTED: drawdown, process {os.getpid()}, heartbeat 0 s ago")
         stale = self.say(cappuccino, state="ACTIVE", age=timedelta(0), feed_is_stale=True)
         assert (stale.tone, "the feed is STALE" in stale.words) == ("bad", True)
 

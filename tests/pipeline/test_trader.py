@@ -17,6 +17,7 @@ from cappuccino_pipeline.assets.trader import trader_is_healthy
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.sensors import request_deployment, watch_trader
+from cappuccino_pipeline.supervision import environment_of, running_trader
 from tests.trading.agents import store_agent
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -129,12 +130,12 @@ def test_another_process_with_the_old_number_is_not_taken_for_the_trader(cappucc
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         say(cappuccino, pid=child.pid, started=NOW - timedelta(days=400))
-        assert trader.running_trader(cappuccino.configuration) is None
+        assert running_trader(cappuccino.configuration) is None
         say(cappuccino, pid=child.pid, started=datetime.now(UTC))
-        assert trader.running_trader(cappuccino.configuration) is not None
+        assert running_trader(cappuccino.configuration) is not None
     finally:
         child.communicate(b"\n")
-    assert trader.running_trader(cappuccino.configuration) is None
+    assert running_trader(cappuccino.configuration) is None
 
 
 def test_a_halt_is_lifted_by_a_person_with_a_reason_and_nobody_else(cappuccino: Cappuccino) -> None:
@@ -164,7 +165,7 @@ def test_the_environment_of_a_trader_apart_reads_back_as_the_same_configuration(
         "APCA_API_SECRET_KEY": "hush",
     }
     configuration = Configuration.read(given)
-    again = Configuration.read(trader.environment_of(configuration))
+    again = Configuration.read(environment_of(configuration))
     assert again.model_copy(update={"workers": configuration.workers}) == configuration
     assert again.alpaca_secret is not None
     assert again.alpaca_secret.get_secret_value() == "hush"

@@ -32,6 +32,7 @@ from cappuccino_pipeline.assets.trading import paper_trader_deployment
 from cappuccino_pipeline.configuration import REPOSITORY, Configuration
 from cappuccino_pipeline.dagster_home import open_instance
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.supervision import environment_of, running_trader
 
 from .test_trader import deploy
 from .trader_child import CLOSE, now_at
@@ -110,7 +111,7 @@ def test_p9_p12_fault_30_sigterm_in_the_middle_of_an_order_and_no_canary_anywher
     cappuccino.registry.set_alias("challenger", version, who="a person", why="test")
     resources = {"cappuccino": cappuccino}
     account.play_posts(fault)
-    environment = trader.environment_of(configuration) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    environment = environment_of(configuration) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     with (tmp_path / "output").open("w") as output:
         account.victim = subprocess.Popen(
             [sys.executable, "-m", "tests.pipeline.trader_child", account.url, since.isoformat()],
@@ -175,7 +176,7 @@ def test_p12_fault_08_the_asset_starts_one_trader_that_outlives_its_run_and_a_st
     deploy(configuration)
     started = subprocess.run(
         [sys.executable, "-m", "cappuccino_pipeline", "trade", "start"],
-        env=trader.environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
+        env=environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
@@ -184,7 +185,7 @@ def test_p12_fault_08_the_asset_starts_one_trader_that_outlives_its_run_and_a_st
     )
     assert started.returncode == 0, started.stderr
     assert started.stdout.startswith("started")
-    running = trader.running_trader(configuration)
+    running = running_trader(configuration)
     assert running is not None
     try:
         resources = {"cappuccino": Cappuccino(configuration)}
@@ -193,7 +194,7 @@ def test_p12_fault_08_the_asset_starts_one_trader_that_outlives_its_run_and_a_st
         assert "runs already" in str(result.asset_materializations_for_node("paper_trader")[0].metadata["did"].value)
         second = subprocess.run(
             [sys.executable, "-m", "cappuccino_pipeline", "trade"],
-            env=trader.environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
+            env=environment_of(configuration) | {"PATH": "/usr/bin", "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
