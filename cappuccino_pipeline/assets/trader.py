@@ -36,7 +36,10 @@ class TraderConfig(dg.Config):
 def paper_trader(
     context: dg.AssetExecutionContext, config: TraderConfig, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
-    """The process that trades on paper by the clock. It outlives the run that started it and follows the deployment."""
+    """The process that trades on paper by the clock. It outlives the run that started it and follows the deployment.
+
+    START also asks `watch_trader` to start it again should it die; STOP takes that back.
+    """
     from cappuccino_pipeline import trader  # noqa: PLC0415 - imports torch
 
     configuration = cappuccino.configuration
@@ -56,7 +59,7 @@ def paper_trader(
 
 @dg.asset_check(asset=paper_trader)
 def trader_is_healthy(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCheckResult:
-    """Fails on an old heartbeat, a halt, a crash, a stale feed, and when alias, deployment and trader differ."""
+    """Fails on a dead process, an old heartbeat, a halt, a stale feed, and when alias, deployment and trader differ."""
     from cappuccino_pipeline.trader import problems  # noqa: PLC0415 - as above
 
     found = problems(cappuccino)

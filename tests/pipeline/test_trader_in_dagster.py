@@ -1,4 +1,4 @@
-"""A trader started by a real run of a real daemon: it outlives run and daemon, is restarted by the sensor, and stops."""
+"""A trader started by a real run of a real daemon outlives run and daemon, is restarted by the sensor, and stops."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 """`python -m tests.pipeline.unattended_child URL SINCE`: the real trader on a look-alike account, on a fast clock."""
 
+import os
 import sys
 from datetime import UTC, datetime
 
@@ -9,7 +10,8 @@ from cappuccino_pipeline import trader
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.resources import Cappuccino
 
-SPEED = 4  # a minute's bar closes every 15 s, and a bar is fresh for 7.5 s
+# A minute's bar closes every 20 s and is fresh for 10 s; UNATTENDED_SPEED=1 gives a busy machine as long as life does.
+SPEED = int(os.environ.get("UNATTENDED_SPEED", "3"))
 
 
 class FastClock(SystemClock):
