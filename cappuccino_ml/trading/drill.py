@@ -28,6 +28,7 @@ from cappuccino_ml.trading.model import TradingModel
 
 _RESULT = "drill.json"
 _PATIENCE = 12  # bars in which everything must be sold: one that did not trade delays an exit
+_DAY = 24  # bars that a drill has at the least
 
 
 class Scenario(Settings):
@@ -90,7 +91,11 @@ def run_drill(*, model: TradingModel, model_version: str, panel: BarPanel, first
 
 
 def held_drill(root: Path, *, model: TradingModel, model_version: str, panel: BarPanel, first: int, last: int) -> Drill:
-    """`run_drill`, its result kept below `root`: the same model on the same bars with the same code is drilled once."""
+    """`run_drill`, its result kept below `root`: the same model on the same bars with the same code is drilled once.
+
+    A live session may be shorter than a drill: then the bars before it are drilled on, too.
+    """
+    first = min(first, last - _DAY)
     rows = slice(None, last + 1)
     seen = array_sha256(panel.timestamps[rows], panel.open[rows], panel.close[rows], panel.is_filled[rows])
     code = code_version("environment", "features", "policy", "trading")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
+import dagster as dg
 import pytest
 
 from cappuccino_ml.bars.universe import Universe
@@ -19,6 +19,8 @@ from cappuccino_ml.trading import Health, read_health, read_ledger
 from cappuccino_pipeline import trader
 from cappuccino_pipeline.configuration import REPOSITORY, Configuration
 from cappuccino_pipeline.doctor import report as doctor
+from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.sensors import watch_trader
 from cappuccino_pipeline.supervision import environment_of, read_wish, running_trader
 
 from .test_trader import deploy
@@ -96,34 +98,76 @@ def page(configuration: Configuration) -> Iterator[Page]:
         page.end()
 
 
+def active(configuration: Configuration) -> Health | None:
+    health = running_trader(configuration)
+    return health if health is not None and health.state == "ACTIVE" else None
+
+
+def require_on_its_own(configuration: Configuration, health: Health) -> None:
+    """A session of its own, and nothing of the run held open."""
+    assert os.getsid(health.pid) == health.pid
+    files = {int(file.name): os.readlink(file) for file in Path(f"/proc/{health.pid}/fd").iterdir()}
+    assert [files[0], files[1], files[2]] == ["/dev/null", *[str(configuration.trader_log)] * 2]
+    assert not [name for name in files.values() if name.startswith("pipe:")]
+
+
 @pytest.mark.slow
-def test_p12_a_trader_started_by_a_run_outlives_run_and_daemon_is_restarted_and_stops(
+def test_p12_a_trader_started_by_a_run_outlives_it_is_restarted_by_the_sensor_and_stopped(
+    configuration: Configuration,
+) -> None:
+    home = configuration.dagster_home
+    home.mkdir()
+    settings = json.dumps({"ops": {"paper_trader": {"config": {"wish": "START"}}}})
+    command = ["-m", "dagster", "asset", "materialize", "-m", "cappuccino_pipeline.definitions"]
+    # Its output is read to the end: were the pipes inherited by the trader, this would wait for the trader's end.
+    run = subprocess.run(
+        [sys.executable, *command, "--select", "paper_trader", "--config-json", settings],
+        cwd=REPOSITORY,
+        env=os.environ | environment_of(configuration) | {"DAGSTER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert run.returncode == 0, run.stderr
+    first = wait_for(lambda: active(configuration), "an active trader")
+    require_on_its_own(configuration, first)
+    assert f"ACTIVE, process {first.pid}" in "\n".join(doctor(configuration))
+    assert f"process: {first.pid}, alive" in trader.status(configuration)
+    assert trader.start(configuration).startswith("a trader runs already")
+
+    os.kill(first.pid, signal.SIGKILL)
+    wait_for(lambda: running_trader(configuration) is None, "its end")
+    assert f"its process {first.pid} is GONE" in "\n".join(doctor(configuration))
+    watch_trader(dg.build_sensor_context(resources={"cappuccino": Cappuccino(configuration)}))
+    second = wait_for(lambda: active(configuration), "another in its place")
+    assert second.pid != first.pid
+    require_on_its_own(configuration, second)
+    assert "STOPPED (asked to stop)" in trader.stop(configuration)
+    assert read_ledger(configuration.ledger_file)[-1].kind == "stopped"
+
+
+@pytest.mark.slow
+def test_p12_a_trader_started_by_the_daemons_run_outlives_run_and_daemon_and_is_restarted_by_the_daemon(
     page: Page, configuration: Configuration
 ) -> None:
-    def active() -> Health | None:
-        health = running_trader(configuration)
-        return health if health is not None and health.state == "ACTIVE" else None
-
     assert page.materialize("START") == "SUCCESS"
-    first = wait_for(active, "an active trader")
-    assert isinstance(first, Health)
-    assert os.getsid(first.pid) == first.pid != os.getsid(page.process.pid), "a session of its own"
-    files = {int(file.name): os.readlink(file) for file in Path(f"/proc/{first.pid}/fd").iterdir()}
-    assert [files[0], files[1], files[2]] == ["/dev/null", *[str(configuration.trader_log)] * 2]
-    assert not [name for name in files.values() if name.startswith("pipe:")], "nothing of the run is held open"
+    first = wait_for(lambda: active(configuration), "an active trader")
+    require_on_its_own(configuration, first)
     assert f"ACTIVE, process {first.pid}" in "\n".join(doctor(configuration))
     assert f"process: {first.pid}, alive" in trader.status(configuration)
 
     os.kill(first.pid, signal.SIGKILL)
-    second = wait_for(lambda: (found := active()) and found.pid != first.pid and found, "another in its place")
+    second = wait_for(
+        lambda: (found := active(configuration)) and found.pid != first.pid and found, "another in its place"
+    )
     wish = read_wish(configuration)
     assert wish is not None
     assert (wish.pid, len(wish.restarts)) == (second.pid, 1)
     assert f"process {second.pid} was started in its place" in configuration.alerts_file.read_text()
 
     page.end()
-    assert psutil.pid_exists(second.pid), "it outlives Dagster too"
-    assert active() is not None
+    assert active(configuration) is not None, "it outlives Dagster too"
     assert "STOPPED (asked to stop)" in trader.stop(configuration)
     stopped = read_health(configuration.health_file)
     assert stopped is not None

@@ -1,5 +1,6 @@
 """The drill trips every guard of the real trader; a trader whose guard is broken fails it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from cappuccino_ml.environment import Guards
 from cappuccino_ml.trading import Trader
 from cappuccino_ml.trading import submission as submission_module
-from cappuccino_ml.trading.drill import Drill, run_drill
+from cappuccino_ml.trading.drill import Drill, held_drill, run_drill
 
 from .conftest import FIRST, FakeActor, always, make_panel
 
@@ -36,6 +37,13 @@ def test_what_a_resting_model_cannot_show_is_said_and_its_halt_is_shown_all_the_
 
 def test_a_greedy_model_cannot_buy_against_a_guard() -> None:
     assert all(one.passed for one in drilled(FakeActor(rule=always(1, 1, 1))).scenarios)
+
+
+def test_a_session_too_short_for_a_drill_is_drilled_on_the_bars_before_it_too(tmp_path: Path) -> None:
+    panel = make_panel(seed=3, bars=FIRST + 60)
+    last = FIRST + 50
+    drill = held_drill(tmp_path, model=FakeActor(), model_version="4", panel=panel, first=last - 2, last=last)
+    assert [one.passed for one in drill.scenarios] == [True] * len(NAMES)
 
 
 @pytest.mark.parametrize("broken", ["kill file", "stale feed", "drawdown halt"])
