@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -33,7 +32,7 @@ from cappuccino_ml.trading import (
 )
 from cappuccino_ml.trading import release as release_ledger
 from cappuccino_pipeline.configuration import Configuration
-from cappuccino_pipeline.machine import began
+from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.supervision import (
     Wish,
@@ -113,8 +112,12 @@ def start(configuration: Configuration) -> str:
             if wish is not None and wish.pid == running.pid:
                 _want(configuration, running)
             return f"a trader runs already: {_summary(running)}"
-        process = spawn(configuration)
-        health = _first_words(configuration, process)
+        if wish is None or not wish.lives:
+            process = spawn(configuration)
+            pid, since = process.pid, began(process.pid)
+        else:  # the sensor has just started it, and it has said nothing yet
+            pid, since = wish.pid, wish.began
+        health = _first_words(configuration, pid, since)
         _want(configuration, health)
     return f"started: {_summary(health)}; its log is {configuration.trader_log}"
 
@@ -139,17 +142,17 @@ def stop(configuration: Configuration) -> str:
     return f"stopped: {_summary(health)}" if health is not None else "stopped"
 
 
-def _first_words(configuration: Configuration, process: "subprocess.Popen[bytes]") -> Health:
+def _first_words(configuration: Configuration, pid: int, since: datetime) -> Health:
     log, deadline = configuration.trader_log, time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         health = read_health(configuration.health_file)
-        if health is not None and health.pid == process.pid:
+        if health is not None and health.pid == pid:
             return health
-        if process.poll() is not None:
+        if not lives(pid, since=since):
             said = log.read_text(errors="replace").strip().splitlines()
             raise TradingError(f"the trader ended at once: {said[-1] if said else 'it said nothing'} (see {log}).")
         time.sleep(0.2)
-    raise TradingError(f"the trader, process {process.pid}, has said nothing for {START_TIMEOUT_S:.0f} s; see {log}.")
+    raise TradingError(f"the trader, process {pid}, has said nothing for {START_TIMEOUT_S:.0f} s; see {log}.")
 
 
 def _end(pid: int) -> None:

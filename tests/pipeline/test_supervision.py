@@ -207,6 +207,27 @@ def test_a_stop_ends_a_restarted_process_that_has_said_nothing_yet(
     assert keep_running(cappuccino) == ""
 
 
+def test_a_start_waits_for_a_restarted_process_that_has_said_nothing_yet(
+    cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None]
+) -> None:
+    file = cappuccino.configuration.health_file
+    code = (
+        "import json, os, time; from datetime import datetime, UTC; time.sleep(0.5);"
+        "now = datetime.now(UTC).isoformat();"
+        "facts = dict(pid=os.getpid(), market='toy', broker='simulated', started=now, heartbeat=now);"
+        f"open({str(file) + '.new'!r}, 'w').write(json.dumps(facts));"
+        f"os.rename({str(file) + '.new'!r}, {str(file)!r}); time.sleep(600)"
+    )
+    runs((sys.executable, "-c", code))
+    want(cappuccino)
+    assert keep_running(cappuccino)
+    assert trader.start(cappuccino.configuration).startswith("started: process")
+    assert len(supervision._started) == 1
+    wish = read_wish(cappuccino.configuration)
+    assert wish is not None
+    assert (wish.lives, wish.restarts) == (True, ()), "a person has asked for it anew"
+
+
 def test_nothing_is_restarted_while_a_person_starts_or_stops(
     cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None]
 ) -> None:
