@@ -15,6 +15,7 @@ from cappuccino_ml.trading.replay import Session
 Floats = NDArray[np.float64]
 ActAgain = Callable[[int, NDArray[np.float32]], Floats]
 _SAME_ACTION = 1e-4  # streaming and whole-history features differ by 1e-8, and other processors round float32 otherwise
+_SAME_EQUITY = 1e-7  # relative; quantities are rounded to increments
 
 
 class Deviation(Settings):
@@ -49,8 +50,9 @@ def deviations(
 ) -> tuple[Deviation, ...]:
     """Explain every order in `differs`.
 
-    The ledger explains what was not sent, not filled, stopped or never decided. Once such an order has made the books
-    unlike, later ones are explained by the model: asked again with the book it saw, it must give the same action.
+    The ledger explains what was not sent, not filled, stopped or never decided. Once such an order, or fills at other
+    prices or fees than the backtest's, have made the books unlike, later ones are explained by the model: asked again
+    with the book it saw, it must give the same action.
 
     Args:
         session: what the trader did, K bars, N tickers.
@@ -60,11 +62,15 @@ def deviations(
         act_again: the research path's action [N] for (row, portfolio entries).
     """
     facts, found, since = _by_bar(rows, session), [], ""
+    unlike = np.flatnonzero(np.abs(session.equity / backtest.equity - 1) > _SAME_EQUITY)
     for k, column in np.argwhere(differs).tolist():
         known, symbol = facts.get(session.close_of(k), _BarFacts()), session.symbols[column]
         ours, theirs = float(session.orders[k, column]), float(backtest.orders[k, column])
         cause = _from_ledger(known, symbol=symbol, ours=ours, theirs=theirs)
         explained, bar = bool(cause), str(np.datetime_as_string(session.timestamps[k], unit="m"))
+        if not explained and not since and unlike.size and unlike[0] <= k:
+            filled_at = np.datetime_as_string(session.timestamps[unlike[0] - 1], unit="m")
+            since = f"{filled_at}Z, when fills had other prices or fees"
         if not explained and since and known.entries is not None:
             again = act_again(session.first + k, known.entries)
             explained = bool(np.abs(again - session.actions[k]).max() <= _SAME_ACTION)
@@ -94,6 +100,9 @@ def _by_bar(rows: Iterable[Row], session: Session) -> dict[str, _BarFacts]:
         elif row.kind == "order":
             orders = facts.setdefault(payload["bar_close"], _BarFacts()).orders.setdefault(payload["symbol"], [])
             orders[:] = [order for order in orders if order["id"] != payload["id"]] + [payload]
+        elif row.kind == "cut_short":
+            here = facts.setdefault(payload["bar_close"], _BarFacts())
+            here.refused = here.refused or "the process ended before all orders were sent"
         elif row.kind in {"refused", "stale"}:
             at = payload["bar_close"] or session.close_before(row.at)
             reason = payload.get("reason", "the newest bar was stale")

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cappuccino_ml.environment import Costs
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.trading import Comparison, Habits, Ledger, compare, replay, research_act, shadow_backtest
+from cappuccino_ml.trading.ledger import Row
 
 from .conftest import FIRST, FakeActor, Floats, make_panel
 
@@ -25,14 +27,27 @@ class Odd(FakeActor):
         return -action if len(self.seen) > self.odd_from else action
 
 
-def held(tmp_path: Path, *, habits: Habits | None = None, odd_from: int = 10**9) -> Comparison:
+def held(
+    tmp_path: Path,
+    *,
+    habits: Habits | None = None,
+    odd_from: int = 10**9,
+    slippage_bps: float = 3.0,  # of the venue; the backtest expects 3
+    cut_at: int | None = None,
+) -> Comparison:
     """A session of an actor that may turn odd, on a venue with habits, beside the sound actor's backtest."""
     panel, sound = make_panel(seed=3, bars=FIRST + BARS + 2, filled=0.0), FakeActor()
     with Ledger(tmp_path / "l.db", durable=False) as ledger:
-        session = replay(
-            actor=Odd(odd_from=odd_from), panel=panel, first=FIRST, last=FIRST + BARS, ledger=ledger, habits=habits
-        )
+        actor = Odd(odd_from=odd_from, costs=Costs(slippage_bps=slippage_bps))
+        session = replay(actor=actor, panel=panel, first=FIRST, last=FIRST + BARS, ledger=ledger, habits=habits)
         rows = list(ledger.rows())
+    if cut_at is not None:  # the process died before it had sent this bar's last order
+        close = session.close_of(cut_at)
+        column = int(np.flatnonzero(session.orders[cut_at])[-1])
+        session.orders[cut_at, column] = 0.0
+        sent = [row.payload.get("symbol") != session.symbols[column] for row in rows]
+        rows = [row for row, ours in zip(rows, sent, strict=True) if ours or row.payload["bar_close"] != close]
+        rows.append(Row(rows[-1].seq + 1, rows[-1].at, "cut_short", {"bar_close": close}))
     table = MarketTable.from_panel(panel)
     backtest = shadow_backtest(actor=sound, table=table, first=FIRST, last=FIRST + BARS)
     return compare(session, backtest, costs=sound.costs, label="toy", rows=rows, act_again=research_act(sound, table))
@@ -61,6 +76,21 @@ def test_odd_features_are_not_hidden_by_an_earlier_explained_deviation(tmp_path:
     found = held(tmp_path, habits=Habits(reject_share=0.3, seed=1), odd_from=12)
     assert found.deviations[0].explained
     assert any("asked again with this book" in one.cause for one in found.deviations if not one.explained)
+
+
+def test_fills_at_other_prices_explain_later_sizes_but_no_odd_action(tmp_path: Path) -> None:
+    found = held(tmp_path / "sound", slippage_bps=20.0)
+    assert len(found.deviations) > 5
+    assert [one.sentence for one in found.deviations if not one.explained] == []
+    assert "other prices or fees" in found.deviations[0].cause
+    odd = held(tmp_path / "odd", slippage_bps=20.0, odd_from=12)
+    assert any("asked again with this book" in one.cause for one in odd.deviations if not one.explained)
+
+
+def test_an_order_that_a_dead_process_did_not_send_is_explained(tmp_path: Path) -> None:
+    found = held(tmp_path, cut_at=3)
+    assert [one.explained for one in found.deviations] == [True]
+    assert "the process ended before all orders were sent" in found.deviations[0].cause
 
 
 def test_what_the_venue_would_not_take_is_explained(tmp_path: Path) -> None:
