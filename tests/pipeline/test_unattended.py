@@ -233,8 +233,9 @@ def test_p1_p2_p3_fault_05_06_an_unattended_trader_survives_three_kills_with_one
     assert len(venue.orders) > 5
 
     report = report_on(night, rows, tmp_path)
-    print(report.decision.sentence, report.session.comparison, report.faults)
+    print(report.decision.sentence, report.faults)
     assert faults_of(rows).crashes == report.faults.crashes == 3
     assert report.decision.outcome == "no-go", "a session with crashes is no go"
+    assert report.session.comparison.unexplained == 0
     assert report.session.comparison.bars >= len(bars) - 1
     assert np.isfinite(report.session.comparison.total_return)
