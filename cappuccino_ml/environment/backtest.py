@@ -39,7 +39,7 @@ def backtest(
     guards: Guards,
     costs: Costs,
     capital: float = 100_000.0,
-    holdings: Floats | None = None,
+    book: Book | None = None,
     lag: int = 0,
 ) -> Backtest:
     """Run one policy; see `backtests`."""
@@ -53,7 +53,7 @@ def backtest(
         guards=guards,
         costs=costs,
         capital=capital,
-        holdings=holdings,
+        book=book,
         lag=lag,
     )
     return result
@@ -70,7 +70,7 @@ def backtests(
     guards: Guards,
     costs: Costs,
     capital: float = 100_000.0,
-    holdings: Floats | None = None,
+    book: Book | None = None,
     lag: int = 0,
 ) -> list[Backtest]:
     """Run several policies side by side, each with a book of its own, over close(first) .. close(last - 1).
@@ -82,8 +82,8 @@ def backtests(
         last: row of the last mark, so K = last - first.
         guards: limits applied to every decision.
         costs: fees, slippage and lot rules.
-        capital: equity at close(first), quote currency; all of it cash without `holdings`.
-        holdings: base units held at the start [N].
+        capital: cash at close(first), quote currency, and nothing else is held; unless there is a `book`.
+        book: the accounts at close(first), marked there, one for each policy; changed.
         lag: extra bars between decision and fill, to stress a result. 0 is the contract: fill at open(t + 1).
 
     Raises:
@@ -95,11 +95,9 @@ def backtests(
         raise ValueError(f"a lag of {lag} bars would fill orders before they are decided; give 0 or more")
     books, tickers, bars = len(acts), close.shape[1], last - first
     opens, closes, trades = torch.from_numpy(open_), torch.from_numpy(close), torch.from_numpy(tradable)
-    book = Book.fresh(capital=capital, books=books, tickers=tickers, remembers=guards.need_memory)
-    if holdings is not None:
-        book.units += torch.from_numpy(holdings)
-        book.cash -= (book.units * closes[first]).sum(-1)
-    equity = torch.full((bars + 1, books), capital, dtype=torch.float64)
+    book = book or Book.fresh(capital=capital, books=books, tickers=tickers, remembers=guards.need_memory)
+    equity = torch.empty(bars + 1, books, dtype=torch.float64)
+    equity[0] = book.equity(closes[first])
     orders, weights, actions = (torch.empty(bars, books, tickers, dtype=torch.float64) for _ in range(3))
     turnover = torch.empty(bars, books, dtype=torch.float64)
     waiting = [torch.zeros(books, tickers, dtype=torch.float64)] * lag

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -40,6 +41,7 @@ class _BarFacts:
 
     entries: NDArray[np.float32] | None = None  # the portfolio the model saw; None: no decision was taken
     no_entries: str = ""
+    halted: bool = False  # the drawdown halt: the model is not asked
     refused: str = ""  # why no decision was taken, or why it was not carried out
     not_sent: dict[str, str] = field(default_factory=dict)  # symbol -> why
     orders: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # symbol -> last rows of its orders
@@ -61,20 +63,24 @@ def deviations(
         rows: of the session's ledger.
         act_again: the research path's action [N] for (row, portfolio entries).
     """
-    facts, found, since = _by_bar(rows, session), [], ""
+    rows, found, since = list(rows), list[Deviation](), ""
+    facts, idle = _by_bar(rows, session), _idle(rows)
     unlike = np.flatnonzero(np.abs(session.equity / backtest.equity - 1) > _SAME_EQUITY)
     for k, column in np.argwhere(differs).tolist():
         known, symbol = facts.get(session.close_of(k), _BarFacts()), session.symbols[column]
         ours, theirs = float(session.orders[k, column]), float(backtest.orders[k, column])
+        if known.entries is None and not known.refused:
+            known.refused = _why_idle(idle, begin=datetime.fromisoformat(session.close_of(k)), bar=session.bar)
         cause = _from_ledger(known, symbol=symbol, ours=ours, theirs=theirs)
         explained, bar = bool(cause), str(np.datetime_as_string(session.timestamps[k], unit="m"))
         if not explained and not since and unlike.size and unlike[0] <= k:
             filled_at = np.datetime_as_string(session.timestamps[unlike[0] - 1], unit="m")
             since = f"{filled_at}Z, when fills had other prices or fees"
         if not explained and since and known.entries is not None:
-            again = act_again(session.first + k, known.entries)
+            again = np.zeros(len(session.symbols)) if known.halted else act_again(session.first + k, known.entries)
             explained = bool(np.abs(again - session.actions[k]).max() <= _SAME_ACTION)
-            cause = f"the books differ since {since}, and with this book the model says the same again"
+            same = "the drawdown halt sells everything" if known.halted else "the model says the same again"
+            cause = f"the books differ since {since}, and with this book {same}"
             if not explained:
                 cause = f"asked again with this book the model says {again[column]:.6f}: features differed"
         if not cause:
@@ -90,7 +96,9 @@ def _by_bar(rows: Iterable[Row], session: Session) -> dict[str, _BarFacts]:
     decided = ""
     for row in rows:
         payload = row.payload
-        if row.kind == "decision":
+        if row.kind == "mark":
+            facts.setdefault(payload["bar_close"], _BarFacts()).halted = payload["halted"]
+        elif row.kind == "decision":
             decided = payload["bar_close"]
             here = facts.setdefault(decided, _BarFacts())
             here.no_entries = payload["no_entries"]
@@ -109,6 +117,32 @@ def _by_bar(rows: Iterable[Row], session: Session) -> dict[str, _BarFacts]:
             here = facts.setdefault(at, _BarFacts())
             here.refused = here.refused or reason
     return facts
+
+
+def _idle(rows: Iterable[Row]) -> list[tuple[datetime, str]]:
+    """Since when the trader was stopped or halted, and why; "" from when on it was neither."""
+    stopped, halted, changes = "", "", []
+    for row in rows:
+        if row.kind in {"stopped", "start"}:
+            stopped = "the trader was stopped" if row.kind == "stopped" else ""
+        elif row.kind in {"halt", "release"}:
+            halted = f"halted: {row.payload['reason']}" if row.kind == "halt" else ""
+        else:
+            continue
+        changes.append((row.at, halted or stopped))
+    return changes
+
+
+def _why_idle(changes: Iterable[tuple[datetime, str]], *, begin: datetime, bar: timedelta) -> str:
+    """The last reason of those that held between the close `begin` and the next one, or nothing."""
+    held, found = "", ""
+    for at, why in changes:
+        if at >= begin + bar:
+            break
+        if at >= begin:
+            found = held or found
+        held = why
+    return held or found
 
 
 def _from_ledger(known: _BarFacts, *, symbol: str, ours: float, theirs: float) -> str:

@@ -16,7 +16,7 @@ from cappuccino_ml.bars.pager import silent
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import Clock, DataError, SchemaMismatch, TradingError, array_sha256
-from cappuccino_ml.environment import Book, Positions, decide, per_ticker, shrink_buys
+from cappuccino_ml.environment import Book, decide, per_ticker, shrink_buys
 from cappuccino_ml.features import CONTEXT_BARS, WARM_UP_BARS, FeatureSchema
 from cappuccino_ml.trading.broker import Broker, Quote
 from cappuccino_ml.trading.feed import BarFeed, close_time, closed_rows
@@ -240,14 +240,8 @@ class Trader:
             )
         if not cash.is_finite() or cash < 0 or any(not units.is_finite() or units < 0 for units in held.values()):
             raise self._journal.refused(bar_close, "the broker reports negative cash or units; look at the account.")
-        book = Book.fresh(capital=float(cash), books=1, tickers=len(symbols))
-        book.units[0] = torch.tensor([float(units) for units in held.values()], dtype=torch.float64)
-        book.peak[0], book.halted[0] = self._state.peak, self._state.halted
-        book.positions = Positions.of_one_book([self._state.memory.get(symbol, {}) for symbol in symbols])
-        # Bars that closed while nobody traded count for high-water marks, stops and holding times, too.
-        missed = (bar_close - self._state.decided) // panel.universe.bar - 1 if self._state.decided else 0
-        for close in panel.close[max(0, len(panel) - 1 - missed) : len(panel) - 1]:
-            book.positions.mark(book.units, torch.from_numpy(close), self._actor.guards)
+        units = [float(each) for each in held.values()]
+        book = self._state.book(panel, cash=float(cash), units=units, guards=self._actor.guards)
         return book, {symbol: units - account.reserved.get(symbol, Decimal(0)) for symbol, units in held.items()}
 
     def _action(self, window: Floats, entries: NDArray[np.float32], bar_close: datetime) -> Floats:

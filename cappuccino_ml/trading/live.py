@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError, artifact_folder, code_version, digest, is_done, read_settings, write_json
-from cappuccino_ml.features import MarketTable
+from cappuccino_ml.features import CONTEXT_BARS, MarketTable
 from cappuccino_ml.trading.feed import close_time
 from cappuccino_ml.trading.ledger import Row
 from cappuccino_ml.trading.model import TradingModel
@@ -32,8 +33,8 @@ def live_rows(rows: Sequence[Row], *, version: str) -> list[Row]:
     return [] if first is None else list(rows[first:])
 
 
-def live_session(rows: Sequence[Row], *, panel: BarPanel, version: str) -> tuple[Session, Floats] | None:
-    """What `version` did since it took over -> the session and the units [N] held before it, or None.
+def live_session(rows: Sequence[Row], *, panel: BarPanel, version: str) -> tuple[Session, TradingState] | None:
+    """What `version` did since it took over -> the session and the account's state before its first mark, or None.
 
     None until one bar was decided on and the bar after it has closed and is in `panel`. A bar without a decision has no
     orders. Equity is that of the fills in the ledger at the closes in `panel`, fees taken off.
@@ -56,10 +57,9 @@ def live_session(rows: Sequence[Row], *, panel: BarPanel, version: str) -> tuple
     if last <= first:
         return None
     symbols = panel.universe.symbols
-    before = TradingState.replay([row for row in rows if row.seq < began.seq]).positions or {}
-    units = np.array([float(before.get(symbol, 0)) for symbol in symbols])
+    before = TradingState.replay([row for row in rows if row.seq < began.seq])
     bars, tickers = last - first, len(symbols)
-    equity, held = np.empty(bars + 1), units.copy()
+    equity, held = np.empty(bars + 1), _units(before, symbols)
     equity[0] = began.payload["equity"]
     cash = float(equity[0] - held @ panel.close[first])
     orders, actions, decided = (np.zeros((bars, tickers)) for _ in range(3))
@@ -88,7 +88,7 @@ def live_session(rows: Sequence[Row], *, panel: BarPanel, version: str) -> tuple
         bars_per_year=panel.universe.bars_per_year,
         bar=panel.universe.bar,
     )
-    return session, units
+    return session, before
 
 
 def store_live(
@@ -103,21 +103,25 @@ def store_live(
 ) -> tuple[SessionReport, Path] | None:
     """Compare what happened with the backtest that starts from the same book -> report and folder, None as above.
 
-    What the guards remember of positions from before (entry prices, bars held) is not known to the backtest.
+    The backtest takes over what the guards remembered then, too: peak, entry prices, high-water marks, bars held,
+    cool-downs and latched stops, whichever model traded before.
     """
     found = live_session(rows, panel=panel, version=model_version)
     if found is None:
         return None
-    session, units = found
+    session, before = found
     first, last = session.first, session.first + len(session.orders)
     own = live_rows(rows, version=model_version)
     stamps = [str(stamp) for stamp in np.datetime_as_string(panel.timestamps[[first, last]], unit="m")]
     identity = [actor.key, model_version, *stamps, own[0].seq, own[-1].seq, code_version("environment", "trading")]
     folder = root / digest(identity)[:16]
     if not is_done(folder):
-        shadow = shadow_backtest(
-            actor=actor, table=table, first=first, last=last, capital=float(session.equity[0]), holdings=units
-        )
+        units, close = _units(before, session.symbols), panel.close[first]
+        seen = panel.slice(max(0, first + 1 - CONTEXT_BARS), first + 1)
+        cash = float(session.equity[0] - units @ close)
+        book = before.book(seen, cash=cash, units=units.tolist(), guards=actor.guards)
+        book.mark(torch.from_numpy(close), actor.guards)
+        shadow = shadow_backtest(actor=actor, table=table, first=first, last=last, book=book)
         with artifact_folder(folder) as aside:
             report = SessionReport(
                 label=label,
@@ -138,6 +142,11 @@ def store_live(
             pd.DataFrame({**stamped, "trader": session.equity, "backtest": shadow.equity}).to_parquet(aside / EQUITY)
             write_json(aside / SESSION, report)
     return read_settings(SessionReport, folder / SESSION), folder
+
+
+def _units(state: TradingState, symbols: Sequence[str]) -> Floats:
+    held = state.positions or {}
+    return np.array([float(held.get(symbol, 0)) for symbol in symbols])
 
 
 def _row(panel: BarPanel, close: str) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import AllAlerts, ManualClock, TradingError
-from cappuccino_ml.environment import Act, Backtest, backtest
+from cappuccino_ml.environment import Act, Backtest, Book, backtest
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.trading.engine import Tick
 from cappuccino_ml.trading.feed import PanelFeed, close_time
@@ -164,10 +164,9 @@ def shadow_backtest(
     table: MarketTable,
     first: int,
     last: int,
-    capital: float = 100_000.0,
-    holdings: Floats | None = None,
+    book: Book | None = None,
 ) -> Backtest:
-    """The research backtest of the same bars: the environment's accounting, no orders; see `backtests` for the rest.
+    """The research backtest of the same bars: the environment's accounting, no orders; see `backtests` for `book`.
 
     Raises:
         SchemaMismatch: the model was trained on other features, tickers or bars than those of `table`.
@@ -181,6 +180,5 @@ def shadow_backtest(
         last=last,
         guards=actor.guards,
         costs=actor.costs,
-        capital=capital,
-        holdings=holdings,
+        book=book,
     )

@@ -1,12 +1,17 @@
 """What the ledger's rows add up to: the running engine and a restarted one fold the same rows, so they agree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import torch
+
+from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
+from cappuccino_ml.environment import Book, Guards, Positions
+from cappuccino_ml.trading.feed import close_time
 from cappuccino_ml.trading.ledger import Ledger, Row
 from cappuccino_ml.trading.orders import LATE, OPEN, Order, Status, TrackedOrder
 
@@ -137,6 +142,27 @@ class TradingState:
         known = memory.get("entry", 0.0)
         if known or held == coins:
             memory["entry"] = known + (price - known) * float(coins / held)
+
+    def book(self, panel: BarPanel, *, cash: float, units: Sequence[float], guards: Guards) -> Book:
+        """The account at the close of the panel's last bar, not marked there yet, and all that the guards remember.
+
+        Bars that closed since the last decision while nobody traded count for high-water marks, stops and holding
+        times, too.
+
+        Args:
+            panel: closed bars, oldest first.
+            cash: quote currency.
+            units: base units held, in the order of the panel's symbols.
+            guards: those that count from here on.
+        """
+        book = Book.fresh(capital=cash, books=1, tickers=len(units))
+        book.units[0] = torch.tensor(units, dtype=torch.float64)
+        book.peak[0], book.halted[0] = self.peak, self.halted
+        book.positions = Positions.of_one_book([self.memory.get(symbol, {}) for symbol in panel.universe.symbols])
+        missed = (close_time(panel, -1) - self.decided) // panel.universe.bar - 1 if self.decided else 0
+        for close in panel.close[max(0, len(panel) - 1 - missed) : len(panel) - 1]:
+            book.positions.mark(book.units, torch.from_numpy(close), guards)
+        return book
 
     def _may_still_matter(self, tracked: TrackedOrder) -> bool:
         assert self.decided is not None
