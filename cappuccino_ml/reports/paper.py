@@ -206,7 +206,8 @@ def _drill(report: PaperReport) -> list[Block]:
             rows,
             left=frozenset({0, 1, 2, 3}),
             caption=f"Tripped on purpose with version {drill.model_version} on the simulated broker, from "
-            f"{drill.bar.replace('T', ' ')}Z on; prices are cut where a loss is needed.",
+            f"{drill.bar.replace('T', ' ')}Z on; prices are cut where a loss is needed. Guards that the model has "
+            "switched off are left out.",
         )
     ]
 

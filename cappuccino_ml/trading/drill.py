@@ -18,7 +18,7 @@ from cappuccino_ml.core import (
     read_settings,
     write_json,
 )
-from cappuccino_ml.trading.drill_room import Resting, Room, cut
+from cappuccino_ml.trading.drill_room import Room, Wishing, cut, staged
 from cappuccino_ml.trading.engine import Tick
 from cappuccino_ml.trading.feed import close_time
 from cappuccino_ml.trading.journal import Mode
@@ -54,12 +54,15 @@ class _MakeRoom(Protocol):
 
 
 def run_drill(*, model: TradingModel, model_version: str, panel: BarPanel, first: int, last: int) -> Drill:
-    """Trip every guard once: kill file, stop, stale feed, daily loss, drawdown halt with a restart.
+    """Trip every guard once, those over restarts that must outlive one.
+
+    Kill file, stop, stale feed, daily loss, drawdown halt; and of stop-loss, trailing stop, minimum hold and cool-down
+    those that the model has: one that is switched off cannot be tripped.
 
     Args:
         model: the one to be trusted.
         model_version: its registry version.
-        panel: real bars; prices after a bar are cut where a loss is needed, in a copy.
+        panel: real bars; where a loss or a calm is needed, prices after a bar are cut or invented, in a copy.
         first: the earliest bar of the drill; enough bars before it for the features' warm-up.
         last: the last one, well behind `first`.
 
@@ -81,6 +84,7 @@ def run_drill(*, model: TradingModel, model_version: str, panel: BarPanel, first
             _stale(room("stale", row=first), busy),
             _daily_loss(room, panel, first, model),
             _halt(room, panel, at, model),
+            *_per_ticker(room, panel, first, model),
         )
     return Drill(
         model_key=model.key,
@@ -169,7 +173,7 @@ def _daily_loss(room: _MakeRoom, panel: BarPanel, first: int, model: TradingMode
         return Scenario(name="daily loss", expected=expected, seen="the drawdown halt comes first", passed=None)
     row = _start_of_day(panel, first)
     place = room("loss", row=row, coins=0.98, bars=cut(panel, row + 1, 1 - limit - 0.03))
-    with place.trader(Resting(model)) as trader:
+    with place.trader(Wishing(model)) as trader:
         place.tick(trader, row)
         trader.swap(actor=model, model_version=place.version)
         place.tick(trader, row + 1)
@@ -193,7 +197,7 @@ def _halt(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> Sc
         coins=1 - (1 - lost) / 20,
         bars=cut(cut(panel, row + 1, 0.9 * (1 - lost)), back, 1 / (0.9 * (1 - lost))),
     )
-    with place.trader(Resting(model)) as trader:
+    with place.trader(Wishing(model)) as trader:
         place.tick(trader, row)
         trader.swap(actor=model, model_version=place.version)
         for later in range(row + 1, back):
@@ -212,6 +216,84 @@ def _halt(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> Sc
         expected=expected,
         seen=seen,
         passed=left == 0 and sold > 0 and mode == Mode.HALTED and again == 0 and place.broker.bought == 0,
+    )
+
+
+def _per_ticker(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> list[Scenario]:
+    """The guards of single positions, as far as the model has them."""
+    guards, shown = model.guards, []
+    if share := guards.stop_loss:
+        shown.append(
+            _sold_out("stop-loss", f"{share:.0%} below the entry", (0.99 * (1 - share),), room, panel, row, model)
+        )
+    if share := guards.trailing_stop:
+        high = 1.05 / (1 - share)  # so high that what follows is above the entry: no stop-loss takes part
+        levels = (high, high * 0.99 * (1 - share))
+        shown.append(
+            _sold_out("trailing stop", f"{share:.0%} below the highest close", levels, room, panel, row, model)
+        )
+    if guards.min_holding_bars > 1:
+        shown.append(_minimum_hold(room, panel, row, model))
+    if guards.cooldown_bars:
+        shown.append(_cool_down(room, panel, row, model))
+    return shown
+
+
+def _sold_out(
+    name: str, where: str, levels: tuple[float, ...], room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel
+) -> Scenario:
+    """Nothing is wished for until the last level; then the trader is restarted with the model itself."""
+    coins, end = model.guards.max_drawdown / 10, row + len(levels)  # too few to trip the drawdown halt
+    place = room(name, row=row, coins=coins, bars=staged(panel, row, *levels, levels[-1]))
+    with place.trader(Wishing(model)) as trader:
+        for later in range(row, end):
+            place.tick(trader, later)
+    early = place.broker.sent
+    with place.trader() as trader:
+        place.tick(trader, end)
+        mode = trader.mode
+    left = sum(units > 0 for units in place.broker.positions().values())
+    return Scenario(
+        name=name,
+        expected=f"after a restart, a position {where} is sold out at once, whatever the model wishes",
+        seen=f"{early} orders before, {place.broker.sent - early} at the fall leave {left} positions, {mode}",
+        passed=early == 0 and left == 0 and place.broker.bought == 0 and mode != Mode.HALTED,
+    )
+
+
+def _minimum_hold(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> Scenario:
+    bars = model.guards.min_holding_bars
+    place = room("minimum hold", row=row, bars=staged(panel, row, *[1.0] * bars))
+    with place.trader(Wishing(model, -1.0)) as trader:
+        for later in sorted({row, row + bars - 2}):
+            place.tick(trader, later)
+    early = place.broker.sent
+    with place.trader(Wishing(model, -1.0)) as trader:
+        place.tick(trader, row + bars - 1)
+    return Scenario(
+        name="minimum hold",
+        expected=f"a wish to sell everything sells nothing before bar {bars}, and then, after a restart, it does",
+        seen=f"{early} sells before, {place.broker.sent - early} then",
+        passed=early == 0 and place.broker.sent > 0,
+    )
+
+
+def _cool_down(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> Scenario:
+    bars = model.guards.cooldown_bars
+    place = room("cool-down", row=row, coins=0.1, bars=staged(panel, row, *[1.0] * (bars + 2)))
+    with place.trader(Wishing(model, -1.0, min_holding_bars=0)) as trader:
+        place.tick(trader, row)
+    left = sum(units > 0 for units in place.broker.positions().values())
+    with place.trader(Wishing(model, 1.0)) as trader:
+        for later in sorted({row + 1, row + bars}):
+            place.tick(trader, later)
+        early = place.broker.bought
+        place.tick(trader, row + bars + 1)
+    return Scenario(
+        name="cool-down",
+        expected=f"after everything is sold, and a restart, nothing is bought at {bars} closes; then it is",
+        seen=f"{left} positions left, {early} buys in that time, {place.broker.bought - early} after it",
+        passed=left == 0 and early == 0 and place.broker.bought > 0,
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,18 @@ class CountingBroker(SimulatedBroker):
         return super().submit(order)
 
 
-class Resting:
-    """The model, but it wishes for nothing: the first bar of a drill only sets the peak."""
+class Wishing:
+    """The model, but it always wishes for the same: for nothing, unless told, so that a bar only sets the memory."""
 
-    def __init__(self, model: TradingModel) -> None:
-        self.schema, self.lookback, self.guards, self.costs = model.schema, model.lookback, model.guards, model.costs
+    def __init__(self, model: TradingModel, wish: float = 0.0, **guards: float) -> None:
+        """`wish` in [-1, 1] for every ticker; `guards` that differ from the model's."""
+        self.schema, self.lookback, self.costs = model.schema, model.lookback, model.costs
         self.arm, self.key = model.arm, model.key
+        self.guards, self._wish = model.guards.model_copy(update=guards), wish
 
     def act(self, window: Floats, entries: NDArray[np.float32]) -> Floats:
-        """No change of any weight, [N]."""
-        return np.zeros(len(self.schema.tickers))
+        """The wish, [N]."""
+        return np.full(len(self.schema.tickers), self._wish)
 
 
 @dataclass
@@ -110,6 +113,31 @@ class Room:
             return trader.tick()
         except TradingError as error:
             return str(error)
+
+
+def staged(panel: BarPanel, row: int, *levels: float) -> BarPanel:
+    """A copy in which one bar per level follows `row`: every price of it is the close of `row` times the level."""
+    price = panel.close[row] * np.array(levels)[:, None]
+
+    def followed(values: Floats) -> Floats:
+        return np.concatenate([values[: row + 1], price])
+
+    def repeated(values: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([values[: row + 1], np.repeat(values[row : row + 1], len(levels), axis=0)])
+
+    later = panel.timestamps[row] + np.arange(1, len(levels) + 1) * np.timedelta64(panel.universe.bar)
+    is_filled = repeated(panel.is_filled)
+    is_filled[row + 1 :] = False
+    return replace(
+        panel,
+        timestamps=np.concatenate([panel.timestamps[: row + 1], later]),
+        open=followed(panel.open),
+        high=followed(panel.high),
+        low=followed(panel.low),
+        close=followed(panel.close),
+        volume=repeated(panel.volume),
+        is_filled=is_filled,
+    )
 
 
 def cut(panel: BarPanel, row: int, factor: float) -> BarPanel:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cappuccino_ml.environment import Guards
-from cappuccino_ml.trading import Trader
+from cappuccino_ml.trading import Trader, TradingState
 from cappuccino_ml.trading import submission as submission_module
 from cappuccino_ml.trading.drill import Drill, held_drill, run_drill
 
@@ -44,6 +44,40 @@ def test_a_session_too_short_for_a_drill_is_drilled_on_the_bars_before_it_too(tm
     last = FIRST + 50
     drill = held_drill(tmp_path, model=FakeActor(), model_version="4", panel=panel, first=last - 2, last=last)
     assert [one.passed for one in drill.scenarios] == [True] * len(NAMES)
+
+
+OF_POSITIONS = {"stop_loss": 0.1, "trailing_stop": 0.2, "min_holding_bars": 6, "cooldown_bars": 24}
+PER_TICKER = ["stop-loss", "trailing stop", "minimum hold", "cool-down"]
+
+
+@pytest.mark.usefixtures("quick_features")
+@pytest.mark.parametrize(
+    ("sizes", "wish"),
+    [(OF_POSITIONS, 1.0), ({"stop_loss": 0.5, "min_holding_bars": 2, "cooldown_bars": 1}, -1.0)],
+)
+def test_the_guards_of_positions_that_a_model_has_are_shown_whatever_it_wishes(
+    sizes: dict[str, Any], wish: float
+) -> None:
+    rule = always(wish, wish, wish)
+    drill = drilled(FakeActor(rule=rule, guards=Guards.model_validate({"max_drawdown": 0.15, **sizes})))
+    shown = [one for one in drill.scenarios if one.name in PER_TICKER]
+    assert [one.name for one in shown] == [name for name in PER_TICKER if len(sizes) == 4 or name != "trailing stop"]
+    assert [one for one in shown if one.passed is not True] == []
+
+
+@pytest.mark.usefixtures("quick_features")
+def test_a_trader_that_forgets_its_positions_fails_the_drill_of_each_of_their_guards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = TradingState.book
+
+    def forgetful(self: TradingState, *given: Any, **named: Any) -> Any:
+        self.memory = {}
+        return plain(self, *given, **named)
+
+    monkeypatch.setattr(TradingState, "book", forgetful)
+    scenarios = drilled(FakeActor(rule=always(0, 0, 0), guards=Guards.model_validate(OF_POSITIONS))).scenarios
+    assert [one.name for one in scenarios if one.passed is False] == PER_TICKER
 
 
 @pytest.mark.parametrize("broken", ["kill file", "stale feed", "drawdown halt"])
