@@ -179,6 +179,18 @@ def trade_status() -> None:
         typer.echo(line)
 
 
+@trade.command("restrict")
+def trade_restrict(
+    who: Annotated[str, typer.Option(help="your name")],
+    why: Annotated[str, typer.Option(help="what it is stopped for")],
+    everything: Annotated[bool, typer.Option(help="exits, too: nothing at all is sent")] = False,
+) -> None:
+    """Allow exits only, until a person releases it. The trader must be stopped, and started again after this."""
+    from cappuccino_pipeline.trader import restrict as restrict_account  # noqa: PLC0415
+
+    typer.echo(restrict_account(_configuration(), entries_only=not everything, who=who, why=why))
+
+
 @trade.command("release")
 def trade_release(
     who: Annotated[str, typer.Option(help="your name")],

@@ -1,4 +1,4 @@
-"""The trader as a process: put together and run here, or started apart, stopped, shown and released."""
+"""The trader as a process: put together and run here, or started apart, stopped, shown, restricted and released."""
 
 import logging
 import signal
@@ -31,6 +31,7 @@ from cappuccino_ml.trading import (
     read_health,
 )
 from cappuccino_ml.trading import release as release_ledger
+from cappuccino_ml.trading import restrict as restrict_ledger
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
@@ -212,6 +213,20 @@ def problems(cappuccino: Cappuccino) -> list[str]:
         )
     except CappuccinoError as error:
         return [str(error)]
+
+
+def restrict(configuration: Configuration, *, entries_only: bool, who: str, why: str) -> str:
+    """Let the account's trader only sell, or do nothing, from its next start on, in a person's name.
+
+    Raises:
+        TradingError: a trader holds the ledger, or name or reason is empty.
+    """
+    make_folder(configuration.account_root)
+    with Ledger(configuration.ledger_file) as ledger:
+        ledger.verify()
+        restrict_ledger(ledger, entries_only=entries_only, who=who, why=why, at=Cappuccino(configuration).clock.now())
+    what = "REDUCING: the next start only sells" if entries_only else "HALTED: the next start sends nothing"
+    return f"{what}, until a person releases it"
 
 
 def release(configuration: Configuration, *, who: str, why: str) -> str:

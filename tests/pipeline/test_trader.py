@@ -11,7 +11,7 @@ import pytest
 
 from cappuccino_ml.bars.universe import Universe
 from cappuccino_ml.core import ConfigurationError, ManualClock, TradingError, write_json
-from cappuccino_ml.trading import Deployment, Health, Ledger, restrict
+from cappuccino_ml.trading import Deployment, Health, Ledger, TradingState, restrict
 from cappuccino_pipeline import trader
 from cappuccino_pipeline.assets.trader import trader_is_healthy
 from cappuccino_pipeline.configuration import Configuration
@@ -150,6 +150,25 @@ def test_a_halt_is_lifted_by_a_person_with_a_reason_and_nobody_else(cappuccino: 
     assert "released" in trader.release(configuration, who="Ada", why="looked")
     with Ledger(configuration.ledger_file) as ledger:
         assert [row.kind for row in ledger.rows()] == ["halt", "release"]
+
+
+def test_a_person_restricts_a_stopped_trader_to_exits_or_to_nothing_with_a_name_and_a_reason(
+    cappuccino: Cappuccino,
+) -> None:
+    configuration = cappuccino.configuration
+    said = trader.restrict(configuration, entries_only=True, who="Ada", why="a look at it")  # a new account, too
+    assert said.startswith("REDUCING")
+    with Ledger(configuration.ledger_file) as ledger:
+        assert TradingState.replay(ledger.rows()).reducing == "Ada: a look at it"
+        with pytest.raises(TradingError, match="another trader holds"):
+            trader.restrict(configuration, entries_only=True, who="Ada", why="once more")
+    with pytest.raises(TradingError, match="name and the reason"):
+        trader.restrict(configuration, entries_only=False, who="Ada", why=" ")
+    assert trader.restrict(configuration, entries_only=False, who="Bo", why="all of it").startswith("HALTED")
+    trader.release(configuration, who="Ada", why="looked")
+    with Ledger(configuration.ledger_file) as ledger:
+        assert [row.kind for row in ledger.rows()] == ["reduce", "halt", "release"]
+        assert TradingState.replay(ledger.rows()).reducing == ""
 
 
 def test_the_environment_of_a_trader_apart_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
