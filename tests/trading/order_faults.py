@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cappuccino_ml.core import TradingError
-from cappuccino_ml.trading import Habits, OrderState, Status, Trader
+from cappuccino_ml.trading import Habits, Order, OrderState, Status, Trader
 
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, make_desk, make_panel
 from .faulty import FaultyBroker, teleported
@@ -25,6 +25,7 @@ class Fault:
 
     arrange: Callable[[FaultyBroker], None]
     habits: Habits = field(default_factory=Habits)
+    halts: bool = False  # where nobody dies
 
 
 def posts(*words: str) -> Callable[[FaultyBroker], None]:
@@ -59,7 +60,32 @@ def overfilled(answer: OrderState) -> OrderState:
     return replace(answer, filled=answer.filled * 2)
 
 
+def refused_from_the_first_order_on(broker: FaultyBroker) -> None:
+    def on_post(order: Order) -> None:
+        broker.down = "keys"
+
+    broker.on_post = on_post
+
+
+def filled_after_the_cancel(broker: FaultyBroker) -> None:
+    """What the broker told as cancelled for good is filled all the same, before the quiet bar."""
+    arrive = broker.arrive
+
+    def late() -> None:
+        arrive()
+        for order in {order.client_order_id: order for order in broker.posts}.values():
+            told = broker._orders.get(order.client_order_id)
+            if told is not None and told.status == Status.CANCELED and told.price is not None:
+                more = (order.quantity - told.filled) * (1 if order.side == "buy" else -1)
+                broker._units[order.symbol] = broker._units.get(order.symbol, Decimal(0)) + more
+                broker._cash -= more * told.price
+                broker._orders[order.client_order_id] = replace(told, status=Status.FILLED, filled=order.quantity)
+
+    broker.arrive = late  # type: ignore[method-assign]
+
+
 SLOW = Habits(latency_s=3.0)
+IN_PARTS = Habits(latency_s=1.0, partial_share=1.0)
 FAULTS = {
     "01 the answer is cut off": Fault(posts("cut", "cut", "", "cut")),
     "02 the order never arrives": Fault(posts("lost", "", "lost", "lost")),
@@ -72,17 +98,21 @@ FAULTS = {
     "11 a part, silence, the rest": Fault(
         looks("silent", "", "silent"), habits=Habits(latency_s=9.0, partial_share=1.0, rest="later")
     ),
-    "12 cancelled part-filled": Fault(posts(), habits=Habits(latency_s=1.0, partial_share=1.0)),
+    "12 cancelled part-filled": Fault(posts(), habits=IN_PARTS),
+    "13 a fill after a confirmed cancel": Fault(filled_after_the_cancel, habits=IN_PARTS),
     "13 given up, and then it arrives": Fault(posts("late", "late", "late")),
-    "14 a fill that goes backwards": Fault(backwards, habits=Habits(latency_s=9.0, partial_share=1, rest="later")),
-    "14 a fill above the order": Fault(lie(overfilled), habits=SLOW),
+    "14 a fill that goes backwards": Fault(
+        backwards, habits=Habits(latency_s=9.0, partial_share=1, rest="later"), halts=True
+    ),
+    "14 a fill above the order": Fault(lie(overfilled), habits=SLOW, halts=True),
     "15 a fee in coin that nobody tells": Fault(posts(), habits=Habits(fee_in_coin=True, tells_fee=False)),
     "15 the same, in parts": Fault(
         posts(), habits=Habits(fee_in_coin=True, tells_fee=False, latency_s=1.0, partial_share=1.0)
     ),
     "19 a storm of 429": Fault(posts("busy", "busy", "busy", "", "busy", "", "busy", *["busy"] * 6)),
     "20 silence": Fault(looks(*["silent"] * 20, posts=("lost",) * 4)),
-    "21 the keys are refused": Fault(posts("", "refused")),
+    "21 the keys are refused": Fault(posts("", "refused"), halts=True),
+    "21 the keys are refused on every question": Fault(refused_from_the_first_order_on, halts=True),
     "an order that is not there yet": Fault(looks("missing", "missing", "", "missing"), habits=SLOW),
     "rejected after it was accepted": Fault(posts(), habits=Habits(latency_s=1.0, reject_share=0.5, seed=3)),
 }

@@ -23,6 +23,7 @@ def test_p1_p2_p3_every_fault_ends_with_one_book(tmp_path: Path, name: str):
     run(desk, FAULTS[name])
     check(desk, broker)
     assert broker.posts
+    assert bool(state_of(desk).stopped) == FAULTS[name].halts
 
 
 def one_bar(tmp_path: Path, name: str) -> tuple[Desk, FaultyBroker]:

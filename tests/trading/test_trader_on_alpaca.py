@@ -3,7 +3,7 @@
 import json
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from cappuccino_ml.core import ManualClock, TradingError
 from cappuccino_ml.trading import AlpacaBroker, Mode, Status
 from cappuccino_ml.trading.feed import close_time
 
-from .conftest import FIRST, Desk, FakeActor, make_panel
+from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, make_panel
 from .faulty import last_statuses, state_of
 from .order_faults import ACTIONS
 
@@ -193,6 +193,81 @@ def test_fault_30_p9_no_canary_key_is_found_anywhere_after_all_faults(
     assert len(venue.posts()) > 30
     assert trader.mode == Mode.HALTED
     assert any(path.name == "ledger.db" and path.stat().st_size > 8192 for path in files)
+    for key in KEYS:
+        assert key.encode() not in text
+        assert [path.name for path in files if key.encode() in path.read_bytes()] == []
+
+
+def nulls(venue: PaperLookAlike) -> None:
+    real = PaperLookAlike._post
+    empty = dict.fromkeys(("status", "filled_qty", "submitted_at"))
+    venue._post = lambda request: {**real(venue, request), **empty}  # type: ignore[method-assign]
+
+
+def echoes(venue: PaperLookAlike) -> None:
+    venue.play_posts(NETWORK["insufficient balance, with the keys in its words"], None)
+    venue.play(None, None, None, Fault("500", status=500, body=ECHO), bars=False)
+
+
+def posts(name: str) -> Callable[[PaperLookAlike], None]:
+    return lambda venue: venue.play_posts(NETWORK[name], None, NETWORK[name])
+
+
+CRASHES = {
+    "03 504": posts("504 after it was accepted"),
+    "09 null fields": nulls,
+    "10 HTML": posts("HTML"),
+    "10 nothing": posts("empty"),
+    "10 a redirect": posts("redirect"),
+    "30 the keys in the venue's words": echoes,
+}
+QUICKEST = "30 the keys in the venue's words"
+
+
+@pytest.mark.usefixtures("quick_features")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == QUICKEST else pytest.mark.slow) for name in CRASHES]
+)
+def test_p1_p2_p3_p9_faults_over_http_with_a_crash_at_every_ledger_write_and_no_canary_key_after_them(
+    desk: Desk, venue: PaperLookAlike, caplog: pytest.LogCaptureFixture, name: str
+):
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+    row, deaths, most = FIRST, 0, 1
+
+    def tick(wish: float, **watch: object) -> bool:
+        """Whether the trader died at the write it was to die at."""
+        desk.actor.rule = lambda window, entries: np.full(3, wish)
+        venue._post_faults.clear()
+        venue._scripts[False].clear()
+        CRASHES[name](venue)
+        try:
+            desk.open(ledger_type=CrashingLedger, **watch).tick()
+        except (CrashError, TradingError) as error:
+            said.extend(traceback.format_exception(error))
+            return isinstance(error, CrashError)
+        return False
+
+    write = 0
+    while write < most:  # of them in the longest tick so far
+        write += 1
+        for wish in (1.0, -1.0):
+            for after in (False, True):
+                desk.at(row)
+                row += 1
+                deaths += tick(wish, crash_at=write, after=after)
+                tick(wish)
+                most = max(most, desk.ledger.count)  # type: ignore[union-attr]
+    desk.at(row)
+    venue._post_faults.clear()
+    venue._scripts[False].clear()
+    desk.actor.rule = lambda window, entries: np.zeros(3)
+    desk.open().tick()
+    check(desk, venue)
+    assert deaths > 20
+    desk.close()
+    text = "\n".join([*said, *desk.told, caplog.text]).encode()
+    files = [path for path in desk.path.parent.rglob("*") if path.is_file()]
     for key in KEYS:
         assert key.encode() not in text
         assert [path.name for path in files if key.encode() in path.read_bytes()] == []

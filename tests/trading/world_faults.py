@@ -1,7 +1,7 @@
 """Faults of the world around the orders, as scripts for the crash harness: account, market, clock, disk and process.
 
-Faults 26 and 27 (pages and quirks of exchanges) end before the trader is asked: they write nothing to the ledger, so no
-write of theirs can crash. Faults 2 to 6, 9 to 15 and 19 to 21 are in `order_faults`.
+Faults 26 and 27 (pages and quirks of exchanges) end in the reader of bars and write no row, as `test_missing_bars`
+shows over HTTP; what the trader sees of them, bars that do not come, is here. Faults of orders are in `order_faults`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import pytest
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
-from cappuccino_ml.environment import Guards
+from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.trading import NO_LIMITS, Habits, Ledger, Limits, Order, SimulatedBroker, Trader
 
 from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, make_desk, make_panel
@@ -40,6 +40,7 @@ class WorldFault:
     before: Before = nothing
     panel: BarPanel = field(default_factory=lambda: PANEL)
     guards: Guards = field(default_factory=lambda: Guards(max_drawdown=0.9))
+    costs: Costs = field(default_factory=lambda: Costs(slippage_bps=3.0))
     actions: dict[int, tuple[float, ...]] = field(default_factory=lambda: ACTIONS)
     habits: Habits = field(default_factory=Habits)
     limits: Limits = NO_LIMITS
@@ -91,6 +92,63 @@ def other_rules(desk: Desk) -> None:
     desk.broker.quotes = lambda symbols: {
         symbol: replace(quote, **rules.get(symbol, {})) for symbol, quote in real(symbols).items()
     }
+
+
+def quoted_1e22(desk: Desk) -> None:
+    real = desk.broker.quotes
+    desk.broker.quotes = lambda symbols: {
+        symbol: replace(quote, price=Decimal("1e22")) for symbol, quote in real(symbols).items()
+    }
+
+
+def no_wish_is_above_a_step(desk: Desk) -> None:
+    """Of a wish of 1e22 a step of 0.1 is bought, and nothing at a price of 1e22."""
+    prices = dict(zip(desk.panel.universe.symbols, desk.panel.open[FIRST + 1], strict=True))
+    worth = [float(order.quantity) * prices[order.symbol] for order in desk.broker.posts]
+    assert all(value < 0.11 * 100_000 for value in worth)
+    assert len(worth) <= 2
+
+
+def dollars(worth: float, *, row: int, column: int = 0) -> float:
+    """A wish for so much at the price it will be bought at: a step of 0.1 of 100,000, decided at the close before."""
+    return worth / 10_000 * float(PANEL.close[row, column] / PANEL.open[row + 1, column])
+
+
+def worth_ten_dollars(desk: Desk) -> None:
+    """$9.99 and crumbs are not sent; what is just worth it is, and nothing is left open for the rest."""
+    assert {order.symbol for order in desk.broker.posts} <= {BTC}
+    assert len(desk.broker.posts) <= 1
+
+
+class Silent:
+    """No new bars for two closes: at the first the newest is just not there yet, at the second the last is stale."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def panel(self, now: datetime) -> BarPanel:
+        row = self._desk.row
+        return PANEL.slice(0, (FIRST if row in {FIRST + 1, FIRST + 2} else row) + 1)
+
+
+def no_new_bars(desk: Desk, row: int) -> None:
+    desk.feed = desk.feed or Silent(desk)
+
+
+def jumping(hours: int, *, in_the_tick: bool) -> Before:
+    """The clock goes back before the second bar is looked at, or while its first order is on the way."""
+
+    def back(desk: Desk) -> None:
+        desk.clock._now -= timedelta(hours=hours)
+
+    def on_post(desk: Desk) -> None:
+        def jump(order: Order) -> None:
+            desk.broker.on_post = None
+            back(desk)
+
+        desk.broker.on_post = jump
+
+    return at(FIRST + 1, on_post if in_the_tick else back)
 
 
 def skewed(seconds: float, rows: range) -> Before:
@@ -170,10 +228,21 @@ FAULTS = {
     "22 wishes that are no numbers": WorldFault(
         actions={FIRST: (1, 1, 0), FIRST + 1: (np.nan, 1, 1), FIRST + 2: (np.inf, -1, 0)}
     ),
-    "22 crumbs": WorldFault(
-        actions={FIRST: (1e-9, 1e-7, 1e-5)},
+    "22 $9.99 and crumbs": WorldFault(
+        actions={
+            FIRST: (dollars(9.99, row=FIRST), 1e-9, 1e-7),
+            FIRST + 1: (1e-5, dollars(9.99, row=FIRST + 1, column=1), 0),
+            FIRST + 2: (dollars(10.5, row=FIRST + 2), 0, 0),
+        },
         guards=Guards(max_drawdown=0.9, dead_band=0.0),
+        costs=Costs(min_notional=0.0),
         habits=Habits(min_buy_notional=10),
+        then=worth_ten_dollars,
+    ),
+    "22 wishes and prices of 1e22": WorldFault(
+        at(FIRST + 1, quoted_1e22),
+        actions={FIRST: (1e22, 1e22, -1e22), FIRST + 1: (1, 1e22, 1), FIRST + 2: (1, 1, 1e22)},
+        then=no_wish_is_above_a_step,
     ),
     "23 rules change": WorldFault(at(FIRST + 1, other_rules)),
     "24 one symbol falls silent": WorldFault(
@@ -183,8 +252,11 @@ FAULTS = {
         then=only_sells_of_btc,
     ),
     "25 forming and revised bars": WorldFault(forming),
+    "26 27 no new bars for two closes": WorldFault(no_new_bars),
     "28 a clock 60 s fast": WorldFault(skewed(60, range(FIRST + 1, FIRST + 3))),
     "28 a clock 60 s slow": WorldFault(skewed(-60, range(FIRST + 1, FIRST + 3))),
+    "28 a clock that jumps back": WorldFault(jumping(2, in_the_tick=False)),
+    "28 a clock that jumps back while an order is on the way": WorldFault(jumping(3, in_the_tick=True)),
     "29 a drawdown, and a recovery": WorldFault(
         panel=crash_and_recovery(), guards=FALL, actions=dict.fromkeys(BARS, (1, 1, 1)), then=halted_for_good
     ),
@@ -210,7 +282,7 @@ def desk_of(folder: Path, fault: WorldFault) -> tuple[Desk, FaultyBroker]:
     desk = make_desk(
         folder,
         panel=fault.panel,
-        actor=FakeActor(guards=fault.guards),
+        actor=FakeActor(guards=fault.guards, costs=fault.costs),
         broker_type=FaultyBroker,
         habits=fault.habits,
     )
