@@ -121,7 +121,7 @@ def _by_bar(rows: Iterable[Row], session: Session) -> dict[str, _BarFacts]:
 
 def _idle(rows: Iterable[Row]) -> list[tuple[datetime, str]]:
     """Since when the trader was stopped or halted, and why; "" from when on it was neither."""
-    stopped, halted, changes = "", "", []
+    stopped, halted, changes = "", "", list[tuple[datetime, str]]()
     for row in rows:
         if row.kind in {"stopped", "start"}:
             stopped = "the trader was stopped" if row.kind == "stopped" else ""

@@ -221,7 +221,7 @@ def _halt(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> Sc
 
 def _per_ticker(room: _MakeRoom, panel: BarPanel, row: int, model: TradingModel) -> list[Scenario]:
     """The guards of single positions, as far as the model has them."""
-    guards, shown = model.guards, []
+    guards, shown = model.guards, list[Scenario]()
     if share := guards.stop_loss:
         shown.append(
             _sold_out("stop-loss", f"{share:.0%} below the entry", (0.99 * (1 - share),), room, panel, row, model)
