@@ -27,7 +27,7 @@ from .order_faults import ACTIONS
 
 KEYS = ("PKCANARY0KEY", "canary+secret/0123456789")
 QUICK = RetrySettings(tries=3, first_wait_s=0.5, timeout_s=0.2)
-PANEL = make_panel(filled=0.0)
+PANEL = make_panel(filled=0.0, bars=480)
 ECHO = json.dumps({"code": 40310000, "message": "insufficient balance for " + " ".join(KEYS)}).encode()
 NETWORK = {
     "cut after it was accepted": replace(server.RESET, after=True),
