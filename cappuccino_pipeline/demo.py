@@ -39,6 +39,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # it names every study it shuffles in memory
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     say = _Voice()
     configuration = Configuration.read()
@@ -140,7 +141,7 @@ def _plain(value: object) -> str:
 
 def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     from cappuccino_ml.encoder import load_encoder  # noqa: PLC0415
-    from cappuccino_ml.reports.findings import PICTURES  # noqa: PLC0415
+    from cappuccino_ml.reports.findings import drawn_in  # noqa: PLC0415
     from cappuccino_ml.reports.page import Findings, html, terminal  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
     from cappuccino_ml.trading.paper import read_paper  # noqa: PLC0415
@@ -152,7 +153,6 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     paper = read_paper(current.folder("paper_trading_report"))
     version = paper.session.model_version
     page = configuration.reports_root / "page.html"
-    drawn = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
     findings = Findings(
         market=configuration.market,
         budget=cappuccino.budget,
@@ -165,7 +165,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
         mlflow_url=registry.facts(version)["run_url"],
         sensor=sensor,
         paper=paper,
-        pictures={name: path for name, path in drawn.items() if path.is_file()},
+        pictures=drawn_in(configuration.reports_root),
         page=page,
         lake_folder=cappuccino.bars.folder,
         state_folder=configuration.state,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK_S = 0.3  # between two looks, without which nobody's share of the processor is known
 _BAR = 24  # characters of a progress bar
-_MIN_ROWS, _FEW_ROWS, _MAX_ROWS = 1, 3, 12
+_MIN_ROWS, _FEW_ROWS, _MAX_ROWS = 1, 5, 12
 _SILENT_STUDY_S = 600.0
 _STUDY = "optuna_study"
 

@@ -21,7 +21,8 @@ def screen(title: str, sections: Sequence[Section], *, one_line: bool = False) -
 
     overflow: Literal["ellipsis", "fold"] = "ellipsis" if one_line else "fold"
     grid = Grid.grid(padding=(0, 1))
-    grid.add_column(style="bold", no_wrap=True)
+    names = [section.title for section in sections]
+    grid.add_column(style="bold", no_wrap=True, min_width=max(map(len, names), default=0))
     grid.add_column(overflow=overflow, no_wrap=one_line)
     for section in sections:
         grid.add_row(Words(section.title), Group(*(_renderable(block) for block in section.blocks)))

@@ -92,19 +92,26 @@ def attention_report(
     Measured on the newest rows they were fitted on, with the books they hold there: no holdout is read.
     """
     from cappuccino_ml.core import write_json  # noqa: PLC0415
-    from cappuccino_ml.policy import load_agent  # noqa: PLC0415
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.reports.attribution import explain_agent  # noqa: PLC0415
+    from cappuccino_ml.reports.attribution import AttributionJob, explain  # noqa: PLC0415
     from cappuccino_ml.study import load_study  # noqa: PLC0415
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
-    study = load_study(cappuccino.current.folder("optuna_study"))
+    folder = cappuccino.current.folder("optuna_study")
+    study = load_study(folder)
     first, last = dataset.splits.development
     rows = (max(first, last - _EXPLAINED_ROWS), last)
     found = {}
     for side, finalist in cappuccino.finalists(study, dataset).items():
-        agent, config = load_agent(finalist.folder)
-        found[side] = explain_agent(agent, config, dataset.market, rows=rows, seed=configuration.seed)
+        job = AttributionJob(
+            agent_folder=finalist.folder,
+            agent_key=finalist.actor.key,
+            dataset_key=dataset.key,
+            rows=rows,
+            seed=configuration.seed,
+            root=folder / "attributions",
+        )
+        found[side] = explain(job, dataset.market)
         lead = found[side].drivers(1)[0]
         told = f"{lead.ticker} {lead.feature} ({lead.share:.1%})"
         context.log.info(cappuccino.say(f"what moves {found[side].arm} most: {told}"))

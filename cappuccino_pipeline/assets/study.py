@@ -1,6 +1,5 @@
 """The study stage: the Optuna A/B study, and the finalists refitted on all development rows."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -72,18 +71,10 @@ def optuna_study(
     for trial in study.completed:
         curves.setdefault(trial.arm, []).extend(read_learning_curve(folder / "trials" / key) for key in trial.fold_jobs)
     found = importances(folder, seed=settings.seed)
-    about: dict[str, Any] = {"study": study, "label": label}
-    drawn: dict[str, Path] = {
-        "history": pictures.study_history(**about, path=reports / "study_history.png"),
-        "arms": pictures.arms_side_by_side(**about, path=reports / "study_arms.png"),
-        "importances": pictures.importances(
-            found=found, trials=len(study.completed), label=label, path=reports / "study_importances.png"
-        ),
-        "parallel_coordinates": pictures.parallel_coordinates(
-            **about, found=found, path=reports / "study_parallel.png"
-        ),
-        "learning_curves": pictures.learning_curves(curves=curves, label=label, path=reports / "learning_curves.png"),
-    }
+    drawn = pictures.study_pictures(study, found, label=label, folder=reports)
+    drawn["learning_curves"] = pictures.learning_curves(
+        curves=curves, label=label, path=reports / "learning_curves.png"
+    )
     tags = {"dagster_run_id": context.run.run_id, "asset": "optuna_study", "source": label}
     page = cappuccino.registry.record_study(study, pictures=drawn, tags=tags)
     return dg.MaterializeResult(

@@ -25,6 +25,7 @@ def validation_report(
 
     Beside the verdict, the finalists go through combinatorial purged cross-validation where the budget allows it.
     """
+    from cappuccino_ml.reports.findings import STUDY_PICTURES, drawn_in  # noqa: PLC0415
     from cappuccino_ml.reports.page import Judged, verdict_html  # noqa: PLC0415
     from cappuccino_ml.reports.pictures import verdict_pictures  # noqa: PLC0415
     from cappuccino_ml.study import bars_identity, cross_validate, load_study, measured_trials, read_paths  # noqa: PLC0415
@@ -87,7 +88,7 @@ def validation_report(
             dataset=dataset.config,
             study=study,
             validation=report,
-            pictures=pictures,
+            pictures={**drawn_in(configuration.reports_root, STUDY_PICTURES), **pictures},
         ),
         configuration.reports_root / "verdict.html",
     )

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cappuccino_ml.reports import page, words
+from cappuccino_ml.reports.findings import PICTURES
 from cappuccino_ml.reports.page import Findings
 
 MakeFindings = Callable[..., Findings]
@@ -18,11 +19,12 @@ SECTIONS = (
     "2 Features",
     "3 Pre-training",
     "4 A/B",
-    "5 Holdout",
-    "6 Verdict",
-    "7 Registry",
-    "8 REHEARSAL of a paper session",
-    "9 Where to look",
+    "5 Study",
+    "6 Holdout",
+    "7 Verdict",
+    "8 Registry",
+    "9 REHEARSAL of a paper session",
+    "10 Where to look",
 )
 
 
@@ -169,6 +171,30 @@ def test_the_page_embeds_its_pictures_and_reaches_for_nothing_outside(
     assert "<script" not in html
     assert "@import" not in html
     assert "url(" not in html
+
+
+def test_every_picture_has_its_place_a_heading_and_one_sentence(
+    make_findings: MakeFindings, picture: Path, tmp_path: Path
+):
+    html = page.html(make_findings(pictures=dict.fromkeys(PICTURES, picture)), tmp_path / "page.html").read_text()
+    shown = re.findall(r"<figure><h3>([^<]+)</h3>.*?<figcaption>([^<]+)</figcaption>", html)
+    assert len(shown) == len(set(shown)) == len(PICTURES)
+    assert all(caption.endswith(".") for _, caption in shown)
+
+
+def test_paired_differences_stand_in_one_table_with_their_intervals(make_findings: MakeFindings):
+    findings = make_findings()
+    validation, text = findings.validation, flat(page.terminal(findings))
+    for name, test in (
+        ("FT-Transformer (ft_pretrained) less equal weight, holdout", validation.verdict.test),
+        ("FT-Transformer less MLP, holdout", validation.ft_against_mlp.test),
+    ):
+        assert (
+            f"{name} 1,752 {words.signed(test.difference)} {words.interval(test.interval)} {test.p_value:.3f}" in text
+        )
+    found = validation.cross_validation
+    said = f"{words.signed(found.difference)} {words.interval(found.difference_interval)} -"
+    assert f"FT-Transformer less MLP, cross-validation 1,200 {said}" in text
 
 
 def test_what_comes_from_outside_is_escaped(make_findings: MakeFindings, tmp_path: Path):
