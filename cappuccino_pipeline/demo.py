@@ -14,7 +14,7 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.dagster_home import in_process_tags, open_instance
 from cappuccino_pipeline.jobs import QUIET_CONSOLE, months_tags
 from cappuccino_pipeline.resources import Cappuccino
-from cappuccino_pipeline.study_bar import StudyBar
+from cappuccino_pipeline.stage_bar import StageBar
 
 _EXPECTED = {cls.__name__ for cls in (CappuccinoError, *CappuccinoError.__subclasses__())}
 
@@ -41,13 +41,16 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.ERROR)
     logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # it names every study it shuffles in memory
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    say = _Voice()
+    say, bar = _Voice(), StageBar()
     configuration = Configuration.read()
-    cappuccino = Cappuccino(configuration, echo=say, watch=StudyBar())
+    cappuccino = Cappuccino(configuration, echo=say, watch=bar)
     asked = f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers"
     say(f"{asked}, state {configuration.state}")
-    with open_instance(configuration.dagster_home) as instance:
-        said = run_chain(cappuccino, instance, tell=say)
+    try:
+        with open_instance(configuration.dagster_home) as instance:
+            said = run_chain(cappuccino, instance, tell=say)
+    finally:
+        bar(None)
     _show(cappuccino, sensor=said, seconds=time.monotonic() - say.began)
 
 

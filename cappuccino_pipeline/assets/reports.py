@@ -44,7 +44,7 @@ def ab_comparison(
         encoder_r2={dataset.key: fit_encoder(encoder).config.skill.r2["model"]},
         bars_per_year=dataset.config.bars_per_year,
         workers=configuration.workers,
-        say=lambda line: context.log.info(cappuccino.say(line)),
+        say=lambda line: context.log.info(cappuccino.say(f"comparison {line}")),
     )
     judged = sample_efficiency(comparison, root=root, seed=settings.seed)
     reports = configuration.reports_root
@@ -102,7 +102,8 @@ def attention_report(
     first, last = dataset.splits.development
     rows = (max(first, last - _EXPLAINED_ROWS), last)
     found = {}
-    for side, finalist in cappuccino.finalists(study, dataset).items():
+    finalists = cappuccino.finalists(study, dataset)
+    for side, finalist in finalists.items():
         job = AttributionJob(
             agent_folder=finalist.folder,
             agent_key=finalist.actor.key,
@@ -113,8 +114,8 @@ def attention_report(
         )
         found[side] = explain(job, dataset.market)
         lead = found[side].drivers(1)[0]
-        told = f"{lead.ticker} {lead.feature} ({lead.share:.1%})"
-        context.log.info(cappuccino.say(f"what moves {found[side].arm} most: {told}"))
+        told = f"what moves {found[side].arm} most: {lead.ticker} {lead.feature} ({lead.share:.1%})"
+        context.log.info(cappuccino.say(f"attribution {len(found)}/{len(finalists)}  {told}"))
     reports = configuration.reports_root
     write_json(reports / _EXPLAINED, {side: one.model_dump(mode="json") for side, one in found.items()})
     sides = [found["mlp"], found["ft"]]

@@ -8,6 +8,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.training import pretrained_encoder
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 if TYPE_CHECKING:
     from cappuccino_ml.policy import Iteration
@@ -48,8 +49,9 @@ def optuna_study(
     def watch(progress: "Progress") -> None:
         context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=_progress(progress)))
         context.log.info(progress.sentence)
-        cappuccino.watch(progress)
+        cappuccino.watch(step_of(progress))
 
+    cappuccino.watch(Step("trial", 0, 2 * sides))
     study = run_study(
         dataset,
         settings,
@@ -63,8 +65,10 @@ def optuna_study(
     finalists = {
         side: finalist_job(dataset, study, study.best(side), encoders=encoders, root=root) for side in ("ft", "mlp")
     }
-    for job, _ in run_jobs(fit, finalists.values(), workers=configuration.workers):
-        context.log.info(cappuccino.say(f"finalist {job.training.agent.arm} refitted on all development rows"))
+    cappuccino.watch(Step("finalist", 0, len(finalists)))
+    for done, (job, _) in enumerate(run_jobs(fit, finalists.values(), workers=configuration.workers), start=1):
+        count = f"finalist {done}/{len(finalists)}"
+        context.log.info(cappuccino.say(f"{count}  {job.training.agent.arm} refitted on all development rows"))
     cappuccino.current.point("optuna_study", folder)
     label, reports = dataset.config.label, configuration.reports_root
     curves: dict[str, list[list[Iteration]]] = {}
@@ -94,6 +98,11 @@ def optuna_study(
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )
+
+
+def step_of(progress: "Progress") -> Step:
+    """A study's progress for a bar: its counts stand there already."""
+    return Step("trial", progress.done, progress.total, progress.sentence.split(" trials, ", 1)[1])
 
 
 def _progress(progress: "Progress") -> dict[str, Any]:

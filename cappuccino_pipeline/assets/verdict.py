@@ -6,6 +6,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 _PASSED = {True: "yes", False: "NO"}
 
@@ -47,6 +48,7 @@ def validation_report(
         say=lambda line: context.log.info(cappuccino.say(line)),
     )
     context.log.info(cappuccino.say("judging the finalists on the holdout, beside the baselines"))
+    cappuccino.watch(Step("verdict"))
     champion, no_champion = cappuccino.champion(dataset)
     report, returns = validate(
         dataset=dataset,

@@ -182,19 +182,23 @@ def test_every_picture_has_its_place_a_heading_and_one_sentence(
     assert all(caption.endswith(".") for _, caption in shown)
 
 
-def test_paired_differences_stand_in_one_table_with_their_intervals(make_findings: MakeFindings):
+def test_paired_differences_stand_in_one_table_with_their_intervals(make_findings: MakeFindings, tmp_path: Path):
     findings = make_findings()
-    validation, text = findings.validation, flat(page.terminal(findings))
+    validation, html = findings.validation, page.html(findings, tmp_path / "page.html").read_text()
+
+    def line(*cells: str) -> str:
+        first, *others = cells
+        return f'<tr><td class="left">{first}</td>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+
     for name, test in (
         ("FT-Transformer (ft_pretrained) less equal weight, holdout", validation.verdict.test),
         ("FT-Transformer less MLP, holdout", validation.ft_against_mlp.test),
     ):
-        assert (
-            f"{name} 1,752 {words.signed(test.difference)} {words.interval(test.interval)} {test.p_value:.3f}" in text
-        )
+        said = (words.signed(test.difference), words.interval(test.interval), f"{test.p_value:.3f}")
+        assert line(name, "1,752", *said) in html
     found = validation.cross_validation
-    said = f"{words.signed(found.difference)} {words.interval(found.difference_interval)} -"
-    assert f"FT-Transformer less MLP, cross-validation 1,200 {said}" in text
+    said = (words.signed(found.difference), words.interval(found.difference_interval), "-")
+    assert line("FT-Transformer less MLP, cross-validation", "1,200", *said) in html
 
 
 def test_what_comes_from_outside_is_escaped(make_findings: MakeFindings, tmp_path: Path):
