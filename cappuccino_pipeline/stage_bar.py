@@ -4,11 +4,13 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from cappuccino_ml.reports.words import duration
 
-from cappuccino_pipeline.facts import age_of_seconds
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _COUNTS = re.compile(r"(?P<what>[a-z][a-z -]*) (?P<done>\d+)/(?P<total>\d+)\b")
 
@@ -46,13 +48,15 @@ class Countdown:
             return None
         done, total = int(found["done"]), int(found["total"])
         left = (now - self._began) / (done - self._before) * (total - done)
-        return Step(found["what"], done, total, f"about {age_of_seconds(left)} left" if done < total else "")
+        return Step(found["what"], done, total, f"about {duration(left)} left" if done < total else "")
 
 
 class StageBar:
     """Drawn while a stage is at work, with the time since it began; nothing where output is no terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.console import Console  # noqa: PLC0415 - a tenth of a second
+
         self._console = console or Console()
         self._bar: Progress | None = None
         self._what = ""
@@ -65,6 +69,8 @@ class StageBar:
         if step is None or not self._console.is_terminal:
             return
         if self._bar is None:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - as above
+
             self._bar = Progress(
                 TextColumn("{task.fields[what]}"),
                 BarColumn(bar_width=24),

@@ -242,6 +242,7 @@ def test_a_run_that_registered_nothing_says_so(make_findings: MakeFindings):
         (words.interval(None), "none"),
         (words.duration(251), "4 min 11 s"),
         (words.duration(9.6), "10 s"),
+        (words.duration(7530), "2 h 05 min"),
     ],
 )
 def test_numbers_are_written_for_people(said: str, expected: str):
