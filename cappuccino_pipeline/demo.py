@@ -14,7 +14,7 @@ from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.dagster_home import in_process_tags, open_instance
 from cappuccino_pipeline.jobs import QUIET_CONSOLE, months_tags
 from cappuccino_pipeline.resources import Cappuccino
-from cappuccino_pipeline.study_bar import StudyBar
+from cappuccino_pipeline.stage_bar import StageBar
 
 _EXPECTED = {cls.__name__ for cls in (CappuccinoError, *CappuccinoError.__subclasses__())}
 
@@ -39,14 +39,18 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # it names every study it shuffles in memory
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    say = _Voice()
+    say, bar = _Voice(), StageBar()
     configuration = Configuration.read()
-    cappuccino = Cappuccino(configuration, echo=say, watch=StudyBar())
+    cappuccino = Cappuccino(configuration, echo=say, watch=bar)
     asked = f"source {cappuccino.source.label}, budget {configuration.budget}, {configuration.workers} workers"
     say(f"{asked}, state {configuration.state}")
-    with open_instance(configuration.dagster_home) as instance:
-        said = run_chain(cappuccino, instance, tell=say)
+    try:
+        with open_instance(configuration.dagster_home) as instance:
+            said = run_chain(cappuccino, instance, tell=say)
+    finally:
+        bar(None)
     _show(cappuccino, sensor=said, seconds=time.monotonic() - say.began)
 
 
@@ -140,7 +144,7 @@ def _plain(value: object) -> str:
 
 def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     from cappuccino_ml.encoder import load_encoder  # noqa: PLC0415
-    from cappuccino_ml.reports.findings import PICTURES  # noqa: PLC0415
+    from cappuccino_ml.reports.findings import drawn_in  # noqa: PLC0415
     from cappuccino_ml.reports.page import Findings, html, terminal  # noqa: PLC0415
     from cappuccino_ml.study import encoder_jobs, load_study  # noqa: PLC0415
     from cappuccino_ml.trading.paper import read_paper  # noqa: PLC0415
@@ -152,7 +156,6 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
     paper = read_paper(current.folder("paper_trading_report"))
     version = paper.session.model_version
     page = configuration.reports_root / "page.html"
-    drawn = {name: configuration.reports_root / f"{name}.png" for name in PICTURES}
     findings = Findings(
         market=configuration.market,
         budget=cappuccino.budget,
@@ -165,7 +168,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
         mlflow_url=registry.facts(version)["run_url"],
         sensor=sensor,
         paper=paper,
-        pictures={name: path for name, path in drawn.items() if path.is_file()},
+        pictures=drawn_in(configuration.reports_root),
         page=page,
         lake_folder=cappuccino.bars.folder,
         state_folder=configuration.state,

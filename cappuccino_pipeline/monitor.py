@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +22,9 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK_S = 0.3  # between two looks, without which nobody's share of the processor is known
 _BAR = 24  # characters of a progress bar
-_MIN_ROWS, _MAX_ROWS = 2, 12
-_LINES_BESIDE_TABLES = 19  # lines of the screen that are not rows of a table
-_TABLES = 3
+_MIN_ROWS, _FEW_ROWS, _MAX_ROWS = 1, 5, 12
 _SILENT_STUDY_S = 600.0
+_STUDY = "optuna_study"
 
 
 class Monitor:
@@ -32,22 +33,18 @@ class Monitor:
     def __init__(self, cappuccino: Cappuccino) -> None:
         self._cappuccino = cappuccino
         self._meter = Meter(cappuccino.configuration.state)
-        self._watch = StudyWatch(cappuccino.configuration.studies_root)
+        self._watch = StudyWatch(cappuccino.configuration.studies_root, seed=cappuccino.configuration.seed)
 
-    def sections(self, *, rows: int = _MAX_ROWS) -> list[Section]:
-        """Everything, what matters most first.
-
-        Args:
-            rows: the most rows of a table.
-        """
+    def sections(self) -> list[Section]:
+        """Everything, what matters most first."""
         cappuccino, machine = self._cappuccino, self._meter.look()
         raised = self._alarms()
         last, running, next_runs = run_facts(cappuccino)
         return [
-            Section("alarms", [_text(facts.alarm_summary(raised)), *_older(raised[1:rows])]),
+            Section("alarms", [_text(facts.alarm_summary(raised)), *_older(raised[1:_MAX_ROWS])]),
             Section("running", [_text(running if running.tone == "good" else _before(running, last))]),
-            Section("study", self._study(rows)),
-            Section("workers", [_workers(machine.workers, rows, now=cappuccino.clock.now())]),
+            Section("study", self._study()),
+            Section("workers", [_workers(machine.workers, now=cappuccino.clock.now())]),
             Section("machine", [Text(line, tone) for line, tone in _machine_lines(machine)]),
             Section("trader", [_text(safely("trader", lambda: facts.trader(cappuccino)))]),
             Section("deployed", [_text(safely("deployed", lambda: facts.deployment(cappuccino)))]),
@@ -55,13 +52,19 @@ class Monitor:
             Section("next runs", [_text(next_runs)]),
         ]
 
-    def screen(self, *, height: int | None) -> "Group":
-        """For a terminal of `height` lines; without one nothing is left out."""
+    def screen(self, console: "Console", *, whole: bool) -> "Group":
+        """For a terminal: `whole`, or cut until it fits, first the tables, then the sentences, each to one line."""
         from cappuccino_ml.reports.screen import screen  # noqa: PLC0415 - rich
 
-        fitting = _MAX_ROWS if height is None else (height - _LINES_BESIDE_TABLES) // _TABLES
-        sections = self.sections(rows=min(_MAX_ROWS, max(_MIN_ROWS, fitting)))
-        return screen(heading(self._cappuccino, "monitor"), sections)
+        title, sections = heading(self._cappuccino, "monitor"), self.sections()
+        if whole:
+            return screen(title, sections)
+        for one_line, least in ((False, _FEW_ROWS), (True, _MIN_ROWS)):
+            for rows in range(_MAX_ROWS, least - 1, -1):
+                shown = screen(title, [_cut(section, rows) for section in sections], one_line=one_line)
+                if len(console.render_lines(shown)) <= console.height:
+                    return shown
+        return shown
 
     def page(self, path: Path, *, refresh_s: int) -> Path:
         """The same facts as an HTML file that a browser reads again every `refresh_s` seconds.
@@ -94,11 +97,20 @@ class Monitor:
         except (facts.CappuccinoError, KeyError, ValueError) as error:
             return [Fact("alarms", f"PROBLEM: they cannot be read ({error})", "bad")]
 
-    def _study(self, rows: int) -> list[Block]:
-        so_far = self._watch.look()
-        if so_far is None:
-            return [_text(safely("last study", lambda: _finished(facts.study(self._cappuccino))))]
-        return _study_blocks(so_far, rows, now=self._cappuccino.clock.now())
+    def _study(self) -> list[Block]:
+        """The study under way, or else the last one of this market that was finished."""
+        cappuccino, so_far = self._cappuccino, self._watch.look()
+        finished: Path | None = None
+        with suppress(facts.CappuccinoError):  # its folder is gone, and the fact below says so
+            finished = cappuccino.current.folder(_STUDY) if cappuccino.current.has(_STUDY) else None
+        if so_far is not None and (finished is None or so_far.last_sign > facts.done_at(finished)):
+            return [*_progress(so_far, now=cappuccino.clock.now()), *_tables(so_far)]
+        last = _text(safely("last study", lambda: _finished(facts.study(cappuccino))))
+        if finished is None:
+            return [last]
+        found = self._watch.read(finished)
+        left = f"; {so_far.key} was begun before it and left unfinished" if so_far else ""
+        return [last, Text(f"{_pace(found)}{left}"), *_tables(found)]
 
 
 def _before(nothing: Fact, last: Fact) -> Fact:
@@ -117,35 +129,76 @@ def _older(raised: list[Fact]) -> list[Text]:
     return [Text(f"{one.name}: {one.words}", one.tone) for one in raised]
 
 
-def _study_blocks(study: StudySoFar, rows: int, *, now: datetime) -> list[Block]:
-    """Progress, arms and the best folds of an unfinished study."""
-    said = study.said
-    speed = study.folds_per_minute
-    pace = f"{speed:.1f} folds a minute" if speed is not None else "no pace yet"
+def _cut(section: Section, rows: int) -> Section:
+    """Tables with at most so many rows, the last of which then counts the others."""
+
+    def cut(block: Block) -> Block:
+        if not isinstance(block, Table) or len(block.rows) <= rows:
+            return block
+        more = [f"{len(block.rows) - rows + 1} more", *[""] * (len(block.header) - 1)]
+        return replace(block, rows=[*block.rows[: rows - 1], more])
+
+    return Section(section.title, [cut(block) for block in section.blocks])
+
+
+def _progress(study: StudySoFar, *, now: datetime) -> list[Block]:
+    """How far an unfinished study is."""
+    said, blocks = study.said, list[Block]()
     silent = (now - study.last_sign).total_seconds()
-    blocks: list[Block] = []
     if said:
         done = said["completed"] + said["pruned"] + said["failed"]
-        left = f", about {facts.age_of_seconds(said['seconds_left'])} left" if said.get("seconds_left") else ""
+        since = max(0.0, (now - study.said_at).total_seconds())
+        left = said.get("seconds_left")
         filled = round(_BAR * done / max(1, said["total"]))
         bar = "#" * filled + "." * (_BAR - filled)
         counts = f"{done} of {said['total']} trials, {said['pruned']} pruned, {said['failed']} failed"
-        blocks.append(Text(f"{study.key} [{bar}] {counts}{left}", "bad" if said["failed"] else "plain"))
-    finished = f"{len(study.folds)} folds finished, {pace}" if study.folds else "no fold is finished yet"
-    folds = f"{finished}; last sign of life {facts.age_of_seconds(silent)} ago"
-    tone: Tone = "warning" if silent > _SILENT_STUDY_S else "plain"
-    blocks.append(Text(folds if said else f"{study.key}: {folds}", tone))
-    arms = [
-        [arm.arm, str(arm.folds), f"{arm.mean:+.2f}", f"{arm.best:+.2f}", _best(said, arm.arm)] for arm in study.arms
-    ]
-    if arms:
-        blocks.append(Table(["arm", "folds", "mean Sharpe", "best fold", "best trial"], arms))
-        newest = [
-            [f"{fold.ended:%H:%M:%S}", fold.arm, f"{fold.sharpe:+.2f}", f"{fold.turnover_per_day:.2f}"]
-            for fold in study.folds[:rows]
-        ]
-        blocks.append(Table(["finished (UTC)", "arm", "net Sharpe", "turnover/day"], newest, left=frozenset({0, 1})))
+        until = f", about {facts.age_of_seconds(left - since)} left" if left else ""
+        blocks.append(Text(f"{study.key} [{bar}] {counts}{until}", "bad" if said["failed"] else "plain"))
+    finished = f"{len(study.folds)} folds finished" if study.folds else "no fold is finished yet"
+    words = f"{finished}, {_pace(study)}; last sign of life {facts.age_of_seconds(silent)} ago"
+    blocks.append(Text(words if said else f"{study.key}: {words}", "warning" if silent > _SILENT_STUDY_S else "plain"))
     return blocks
+
+
+def _pace(study: StudySoFar) -> str:
+    trials, steps, workers = study.trials_per_hour, study.steps_per_second, study.said.get("workers")
+    parts = [
+        f"{trials:.1f} trials an hour" if trials is not None else "",
+        f"{steps:,.0f} steps a second" if steps is not None else "",
+        f"{workers} worker{'s' * (workers > 1)}" if workers else "",
+    ]
+    return ", ".join(part for part in parts if part) or "no pace is known"
+
+
+def _tables(study: StudySoFar) -> list[Block]:
+    """The best trials, and the arms side by side."""
+    if not study.trials:
+        return []
+    trials = [
+        [
+            "-" if trial.number is None else f"#{trial.number}",
+            trial.arm,
+            trial.state,
+            " ".join(f"{sharpe:+.2f}" for sharpe in trial.sharpes) or "-",
+            f"{trial.steps:,}",
+            "-" if trial.fold_seconds is None else f"{trial.fold_seconds:,.0f}",
+        ]
+        for trial in study.trials
+    ]
+    arms = [
+        [arm.arm, str(arm.folds), f"{arm.mean:+.2f}", f"{arm.best:+.2f}", _best(study.said, arm.arm)]
+        for arm in study.arms
+    ]
+    return [
+        Table(
+            ["trial", "arm", "state", "net Sharpe of folds", "steps", "s a fold"],
+            trials,
+            left=frozenset({0, 1, 2}),
+            caption="The best first. open: its generation has not ended, it may go on or be pruned. steps: of the "
+            "environment. s a fold: seconds between the ends of its folds, pauses included.",
+        ),
+        Table(["arm", "folds", "mean Sharpe", "best fold", "best trial"], arms),
+    ]
 
 
 def _best(said: dict[str, dict[str, dict[str, float]]], arm: str) -> str:
@@ -153,17 +206,13 @@ def _best(said: dict[str, dict[str, dict[str, float]]], arm: str) -> str:
     return f"{best['value']:+.2f} (#{best['number']})" if best else "-"
 
 
-def _workers(workers: tuple[Worker, ...], rows: int, *, now: datetime) -> Block:
+def _workers(workers: tuple[Worker, ...], *, now: datetime) -> Block:
     if not workers:
         return Text("no process works on this state folder", "quiet")
     table = [
         [one.what, str(one.pid), f"{one.cpu_percent:.0f} %", f"{one.memory / 1e6:,.0f} MB", facts.age(now - one.since)]
-        for one in workers[:rows]
+        for one in workers
     ]
-    if len(workers) > rows:
-        rest = workers[rows:]
-        used, memory = sum(one.cpu_percent for one in rest), sum(one.memory for one in rest) / 1e6
-        table.append([f"{len(rest)} more", "", f"{used:.0f} %", f"{memory:,.0f} MB", ""])
     return Table(["process", "pid", "core", "memory", "for"], table)
 
 
@@ -193,7 +242,7 @@ def watch(
     if page is not None:
         _keep_page(monitor, console, page, once=once, every_s=every_s, sleep=sleep)
     elif once:
-        console.print(monitor.screen(height=None))
+        console.print(monitor.screen(console, whole=True))
     else:
         _keep_screen(monitor, console, every_s=every_s, sleep=sleep)
 
@@ -213,5 +262,5 @@ def _keep_screen(monitor: Monitor, console: "Console", *, every_s: float, sleep:
 
     with Live(console=console, screen=console.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            live.update(monitor.screen(height=console.height), refresh=True)
+            live.update(monitor.screen(console, whole=False), refresh=True)
             sleep(every_s)

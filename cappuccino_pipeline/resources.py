@@ -41,10 +41,11 @@ from cappuccino_ml.registry import CHALLENGER, CHAMPION, ModelRegistry
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.current import Current
 from cappuccino_pipeline.feature_months import FeatureMonths
+from cappuccino_pipeline.stage_bar import Countdown, Step
 
 if TYPE_CHECKING:
     from cappuccino_ml.policy import Actor
-    from cappuccino_ml.study import Dataset, Progress, StudyResult
+    from cappuccino_ml.study import Dataset, StudyResult
     from cappuccino_ml.verdict import Finalist
     from cappuccino_pipeline.plans import Plan
 
@@ -63,24 +64,32 @@ class Cappuccino:
         clock: Clock | None = None,
         plan: "Plan | None" = None,
         echo: Callable[[str], None] | None = None,
-        watch: "Callable[[Progress], None] | None" = None,
+        watch: "Callable[[Step | None], None] | None" = None,
     ) -> None:
         self.configuration = configuration
         self.clock = clock or SystemClock()
         self.current = Current(configuration.state / "current" / configuration.market)
         self._plan, self._echo, self._watch = plan, echo, watch
         self._listener: Callable[[str], None] | None = None
+        self._countdown = Countdown()
 
     def say(self, line: str) -> str:
-        """Show a line of progress to whoever watches (the demo does), and give it back for the run's log."""
+        """Show a line of progress to whoever watches (the demo does), and give it back for the run's log.
+
+        One that counts, such as `encoder 1/3 ...`, gets the time left.
+        """
+        step = self._countdown(line)
+        if step is not None and step.words:
+            line = f"{line}; {step.words}"
         if self._echo is not None:
             self._echo(line)
+        self.watch(step)
         return line
 
-    def watch(self, progress: "Progress") -> None:
-        """Show how far the study is to whoever watches."""
+    def watch(self, step: Step | None) -> None:
+        """Show how far a stage is to whoever watches; None: it is over."""
         if self._watch is not None:
-            self._watch(progress)
+            self._watch(step)
 
     @property
     def budget(self) -> str:
@@ -268,9 +277,10 @@ class Cappuccino:
         return found
 
     def champion(self, dataset: "Dataset") -> "tuple[Actor | None, str]":
-        """What passed paper and is to be beaten, read back from the registry and verified; else None and why.
+        """What passed paper and is to be beaten, read back from the registry and verified; else None.
 
         A champion that was fitted on bars of this data set's holdout cannot be judged on it: it does not count here.
+        The words are for a verdict without it, one whose holdout was read before it became champion among them.
         """
         from cappuccino_ml.policy import Actor  # noqa: PLC0415 - imports torch
 
@@ -280,7 +290,7 @@ class Cappuccino:
         champion = Actor.load(self.download(version))
         if champion.config.trained_until >= dataset.time(dataset.splits.holdout[0]):
             return None, f"champion version {version} was fitted on bars of this holdout"
-        return champion, ""
+        return champion, f"this holdout was first read before version {version} was the champion"
 
     def download(self, version: str) -> Path:
         """A registered version's folder, every file checked against its manifest."""

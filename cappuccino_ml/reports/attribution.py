@@ -4,6 +4,7 @@ It stands in this room and not in `policy`, whose code names trained agents: exp
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cappuccino_ml.core import Settings
+from cappuccino_ml.core import (
+    CheckpointError,
+    Settings,
+    artifact_folder,
+    code_version,
+    digest,
+    is_done,
+    read_settings,
+    write_json,
+)
 from cappuccino_ml.encoder import FTTransformerEncoder, attention_rollout, integrated_gradients, windows
 from cappuccino_ml.environment import backtest
 from cappuccino_ml.features import MarketTable
-from cappuccino_ml.policy import Actor, ActorCritic, AgentConfig
+from cappuccino_ml.policy import AGENT_ROOMS, Actor, ActorCritic, AgentConfig, load_agent
 
 TOLERANCE = 0.02  # of what the actions change by; attributions that miss more do not add up
 _FIRST_STEPS, _MOST_STEPS = 32, 512  # points on the path, doubled until the attributions add up
+_RESULT = "attribution.json"
 
 Floats = NDArray[np.float64]
 
@@ -170,6 +181,53 @@ def explain_agent(
         sizes=effects.sizes.tolist(),
         rollout=_rollout(agent, window, entries),
     )
+
+
+class AttributionJob(Settings):
+    """One agent to explain on one span of rows; equal jobs have equal keys and are done once."""
+
+    agent_folder: Path
+    agent_key: str
+    dataset_key: str
+    rows: tuple[int, int]
+    moments: int = 256
+    seed: int
+    root: Path
+
+    @property
+    def key(self) -> str:
+        """Names the result: of agent, data, rows, sample and code."""
+        identity = self.model_dump(mode="json", exclude={"agent_folder", "root"})
+        return digest(identity | {"code": code_version(*AGENT_ROOMS, "reports")})[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where the result is, or will be."""
+        return self.root / self.key
+
+
+def explain(job: AttributionJob, market: MarketTable) -> Attribution:
+    """`explain_agent`, stored; a finished job is only read.
+
+    Args:
+        job: what to do.
+        market: of the data set that the job names.
+
+    Raises:
+        SchemaMismatch: the agent was trained on another schema than the market's.
+        CheckpointError: the agent cannot be loaded, or is not the one that the job names.
+    """
+    if not is_done(job.folder):
+        agent, config = load_agent(job.agent_folder)
+        if config.key != job.agent_key:
+            raise CheckpointError(
+                f"{job.agent_folder} holds agent {config.key}, not {job.agent_key}; materialize optuna_study again."
+            )
+        found = explain_agent(agent, config, market, rows=job.rows, moments=job.moments, seed=job.seed)
+        with artifact_folder(job.folder) as aside:
+            write_json(aside / "job.json", job.model_dump(mode="json", exclude={"agent_folder", "root"}))
+            write_json(aside / _RESULT, found)
+    return read_settings(Attribution, job.folder / _RESULT)
 
 
 def _effects(agent: ActorCritic, market: Tensor, entries: Tensor, *, steps: int, batch: int) -> Effects:

@@ -43,9 +43,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, embedded in the HTML page and named at the end of the terminal's."""
+    """A picture below its heading, embedded in the HTML page; a terminal leaves it out."""
 
     path: Path
+    heading: str
     caption: str
 
 

@@ -1,6 +1,6 @@
 """Everything the final page shows, gathered by the caller; the reports room only lays it out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,15 @@ from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import SessionReport
 from cappuccino_ml.verdict import ValidationReport
 
+STUDY_PICTURES = (
+    "study_history",
+    "study_pruning",
+    "study_arms",
+    "study_importances",
+    "study_parallel",
+    "study_ranges",
+    "learning_curves",
+)
 PICTURES = (
     "coverage",
     "feature_distributions",
@@ -17,8 +26,7 @@ PICTURES = (
     "pretraining",
     "feature_skill",
     "attention",
-    "study_history",
-    "learning_curves",
+    *STUDY_PICTURES,
     "drivers",
     "equity",
     "intervals",
@@ -76,3 +84,8 @@ class Findings(Judged):
     def session(self) -> SessionReport:
         """The paper session."""
         return self.paper.session
+
+
+def drawn_in(folder: Path, names: Sequence[str] = PICTURES) -> dict[str, Path]:
+    """Those of the named pictures that an asset has drawn into `folder`."""
+    return {name: path for name in names if (path := folder / f"{name}.png").is_file()}

@@ -18,6 +18,7 @@ body { margin: 0; background: var(--page); color: var(--ink);
 main { max-width: 1000px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 28px; margin: 0; letter-spacing: -0.02em; }
 h2 { font-size: 19px; margin: 0 0 14px; }
+h3 { font-size: 14.5px; margin: 0 0 6px; }
 h2 span { color: var(--quiet); font-weight: 400; margin-right: 8px; }
 p { margin: 10px 0; max-width: 85ch; }
 ul { margin: 8px 0 14px; padding-left: 20px; max-width: 95ch; }
@@ -47,7 +48,9 @@ figure { margin: 18px 0 6px; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; border: 1px solid var(--line); background: #fff; }
 a { color: var(--accent); }
 @media (max-width: 640px) {
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } section { padding: 14px; } }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } section { padding: 14px; }
+  main { padding: 18px 10px 40px; } th.left, td.left { min-width: 9em; }
+  img { width: 680px; max-width: none; } }
 @media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
 """
 
@@ -100,7 +103,8 @@ def _block(block: Block) -> str:
         case Picture():
             data = base64.b64encode(block.path.read_bytes()).decode()
             return (
-                f'<figure><img alt="{escape(block.caption)}" src="data:image/png;base64,{data}">'
+                f"<figure><h3>{escape(block.heading)}</h3>"
+                f'<div class="scroll"><img alt="{escape(block.caption)}" src="data:image/png;base64,{data}"></div>'
                 f"<figcaption>{escape(block.caption)}</figcaption></figure>"
             )
         case Table():

@@ -3,7 +3,7 @@
 from cappuccino_ml.reports.blocks import Block, Facts, Link, Points, Section, Table, Text, Tone
 from cappuccino_ml.reports.findings import Findings, Judged
 from cappuccino_ml.reports.paper import TONES, criteria
-from cappuccino_ml.reports.robustness import cross_validation, regimes
+from cappuccino_ml.reports.robustness import cross_validation, differences, regimes
 from cappuccino_ml.reports.sections import finalist_label, pictures_of
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.words import NOTHING, day, interval, plain, policy_name, share, signed, whole
@@ -96,6 +96,7 @@ def verdict(findings: Judged) -> Section:
             caption="A win needs all of them. Clause a is the study's trials on the development folds (StepM, net "
             "returns above equal weight at the same exposure); b, c and d are this candidate on the holdout.",
         ),
+        differences(findings),
         Text(f"To be beaten: {findings.validation.incumbent_note}."),
         Text(superior(findings)),
         *_luck(findings.validation.overfitting),

@@ -59,7 +59,8 @@ def verdict_html(judged: Judged, path: Path) -> Path:
         lead=_lead(judged),
         tiles=_tiles_of_verdict(judged),
         sections=[
-            make(judged) for make in (judgement.verdict, judgement.baselines, sections.comparison, sections.data)
+            make(judged)
+            for make in (judgement.verdict, judgement.baselines, sections.comparison, sections.search, sections.data)
         ],
     )
     write_bytes(path, text.encode())
@@ -135,6 +136,7 @@ def _sections(findings: Findings) -> list[Section]:
             sections.features,
             sections.pretraining,
             sections.comparison,
+            sections.search,
             judgement.baselines,
             judgement.verdict,
             judgement.registry,

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cappuccino_ml.core import write_bytes
-from cappuccino_ml.reports.blocks import Block, Facts, Link, Picture, Points, Section, Table, Text, Tone
+from cappuccino_ml.reports.blocks import Block, Facts, Link, Points, Section, Table, Text, Tone
 from cappuccino_ml.reports.html import document
+from cappuccino_ml.reports.sections import shown
 from cappuccino_ml.reports.style import is_simulated
 from cappuccino_ml.reports.words import NOTHING, plain, share, signed, whole
 from cappuccino_ml.trading.decision import Decision
@@ -72,11 +73,11 @@ def paper_html(report: PaperReport, *, facts: Mapping[str, str], pictures: Seque
         ),
         ("fills", whole(found.fills), f"turnover {plain(found.turnover)} x equity", "plain"),
     ]
-    equity, trades = ([Picture(picture, words)] for picture, words in zip(pictures, _CAPTIONS, strict=True))
+    equity, trades = pictures
     sections = [
         Section("Go, no-go or extend", criteria(report.decision)),
-        Section("The session beside the backtest of the same bars", [*equity, *_deviations(report)]),
-        Section("Trades", [*trades, *_execution(report), *_holdings(report)]),
+        Section("The session beside the backtest of the same bars", [shown("session", equity), *_deviations(report)]),
+        Section("Trades", [shown("session_trades", trades), *_execution(report), *_holdings(report)]),
         Section("The champion in shadow", _shadow(report)),
         Section("Features against training", _drift(report)),
         Section("Guards, shown by a drill", _drill(report)),
@@ -93,12 +94,6 @@ def paper_html(report: PaperReport, *, facts: Mapping[str, str], pictures: Seque
     )
     write_bytes(path, text.encode())
     return path
-
-
-_CAPTIONS = (
-    "Equity of the trader over that of the backtest, and the gap between them.",
-    "Closes of every symbol with the fills: triangles up are buys, down are sells; the size is the notional.",
-)
 
 
 def _bars(report: PaperReport) -> Text:

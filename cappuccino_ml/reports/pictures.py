@@ -11,12 +11,18 @@ from cappuccino_ml.reports.pictures_of_judgement import (
     session_trades,
     verdict_pictures,
 )
-from cappuccino_ml.reports.pictures_of_study import arms_side_by_side, importances, parallel_coordinates
+from cappuccino_ml.reports.pictures_of_study import (
+    study_arms,
+    study_importances,
+    study_parallel,
+    study_pictures,
+    study_pruning,
+    study_ranges,
+)
 from cappuccino_ml.reports.pictures_of_training import feature_skill, learning_curves, pretraining, study_history
 
 __all__ = [
     "ablation",
-    "arms_side_by_side",
     "attention",
     "coverage",
     "cross_validation",
@@ -25,16 +31,20 @@ __all__ = [
     "feature_correlation",
     "feature_distributions",
     "feature_skill",
-    "importances",
     "intervals",
     "learning_curves",
-    "parallel_coordinates",
     "pretraining",
     "regimes",
     "sample_efficiency",
     "session",
     "session_trades",
+    "study_arms",
     "study_history",
+    "study_importances",
+    "study_parallel",
+    "study_pictures",
+    "study_pruning",
+    "study_ranges",
     "transfer",
     "verdict_pictures",
 ]

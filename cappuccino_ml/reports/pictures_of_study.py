@@ -1,24 +1,42 @@
-"""Pictures of a study as a whole: which hyper-parameters mattered, what the trials tried, and the arms side by side."""
+"""Pictures of a study: arms, hyper-parameters that mattered, what was tried, where the best lie, what was pruned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cappuccino_ml.reports.style import ARMS, BLUE, FAINT, INK, VERMILION, canvas
-from cappuccino_ml.study import Importance, StudyResult, TrialResult
+from cappuccino_ml.reports.pictures_of_training import study_history
+from cappuccino_ml.reports.style import ARMS, BLUE, FAINT, INK, VERMILION, canvas, whole_numbers
+from cappuccino_ml.study import Importance, SearchSpace, StudyResult, TrialResult, narrow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OTHERS = "#CFCFCF"
 _LOG = ("learning_rate", "entropy", "weight_decay")
+_WHOLE = ("net_dimension", "epochs", "lookback", "ft_n_blocks")
 MOST_AXES = 7
+SIDES = {"ft": "FT-Transformer", "mlp": "MLP"}
 
 
-def importances(*, found: Sequence[Importance], trials: int, label: str, path: Path) -> Path:
+def study_pictures(study: StudyResult, found: Sequence[Importance], *, label: str, folder: Path) -> dict[str, Path]:
+    """Every picture of a study, written into `folder`, by name; see the functions of these names."""
+    completed = len(study.completed)
+    return {
+        "study_history": study_history(study=study, label=label, path=folder / "study_history.png"),
+        "study_pruning": study_pruning(study=study, label=label, path=folder / "study_pruning.png"),
+        "study_arms": study_arms(study=study, label=label, path=folder / "study_arms.png"),
+        "study_importances": study_importances(
+            found=found, trials=completed, label=label, path=folder / "study_importances.png"
+        ),
+        "study_parallel": study_parallel(study=study, found=found, label=label, path=folder / "study_parallel.png"),
+        "study_ranges": study_ranges(study=study, label=label, path=folder / "study_ranges.png"),
+    }
+
+
+def study_importances(*, found: Sequence[Importance], trials: int, label: str, path: Path) -> Path:
     """Importance of each parameter as a bar, and what chance alone shows as a mark.
 
     Args:
@@ -47,7 +65,7 @@ def importances(*, found: Sequence[Importance], trials: int, label: str, path: P
     return path
 
 
-def parallel_coordinates(*, study: StudyResult, found: Sequence[Importance], label: str, path: Path) -> Path:
+def study_parallel(*, study: StudyResult, found: Sequence[Importance], label: str, path: Path) -> Path:
     """Every completed trial as a line through what it was asked, its value last; the best quarter in colour.
 
     Args:
@@ -100,7 +118,7 @@ def parallel_coordinates(*, study: StudyResult, found: Sequence[Importance], lab
     return path
 
 
-def arms_side_by_side(*, study: StudyResult, label: str, path: Path) -> Path:
+def study_arms(*, study: StudyResult, label: str, path: Path) -> Path:
     """Per arm: the value of every completed trial with the median, and turnover against value."""
     shown = [arm for arm in ARMS if any(trial.arm == arm for trial in study.trials)]
     title = f"Arms of study {study.key}, on the development folds"
@@ -124,6 +142,88 @@ def arms_side_by_side(*, study: StudyResult, label: str, path: Path) -> Path:
         for ax in (left, right):
             ax.axhline(0, color=FAINT, lw=0.8)
     return path
+
+
+def study_pruning(*, study: StudyResult, label: str, path: Path) -> Path:
+    """Mean Sharpe of every trial after its first, second, ... fold; a given-up one ends at a mark beside the median."""
+    pruned = study.count("pruned")
+    title = f"Pruning: {pruned} of {study.tried} measured trials were given up before their last fold"
+    with canvas(path=path, label=label, title=title, columns=2, height=3.2) as axes:
+        for ax, (side, name) in zip(axes, SIDES.items(), strict=True):
+            mine = [trial for trial in study.trials if trial.side == side and trial.fold_sharpes]
+            for trial in mine:
+                folds = range(1, len(trial.means) + 1)
+                ax.plot(folds, trial.means, color=ARMS[trial.arm], lw=1, alpha=0.7, marker="o", ms=3)
+                if trial.pruned:
+                    ax.scatter(folds[-1:], trial.means[-1:], marker="v", s=38, color=VERMILION, zorder=3)
+                    ax.scatter(folds[-1:], [trial.pruned.median], marker="_", s=140, color=INK, zorder=3)
+            ax.axhline(0, color=FAINT, lw=0.8)
+            whole_numbers(ax)
+            ax.set_title(f"{name}: {sum(bool(trial.pruned) for trial in mine)} of {len(mine)}")
+            ax.set_xlabel("folds measured")
+        axes[0].set_ylabel("net Sharpe a year, mean so far")
+        for arm, colour in ARMS.items():
+            axes[1].plot([], [], color=colour, label=arm)
+        axes[1].scatter([], [], marker="v", s=38, color=VERMILION, label="given up")
+        axes[1].scatter([], [], marker="_", s=140, color=INK, label="median then")
+        axes[1].legend(ncols=5, loc="upper center", bbox_to_anchor=(-0.05, -0.18))
+    return path
+
+
+def study_ranges(*, study: StudyResult, label: str, path: Path) -> Path:
+    """Of every parameter asked: the range, the values of all trials, and what `best` ranges would keep of it."""
+    winners = _best(study.completed)
+    space = study.settings.space
+    narrower = narrow(space, winners) if winners else space
+    asked = {name for trial in study.completed for name in trial.params}
+    whole, kept = _options(space), _options(narrower)
+    names = [name for name in whole if name in asked][::-1]
+    title = f"Where the best {len(winners)} of {len(study.completed)} completed trials lie"
+    with canvas(path=path, label=label, title=title, height=max(2.4, 1.1 + 0.27 * len(names))) as (ax,):
+        texts = []
+        for row, name in enumerate(names):
+            ends, place = _ruler(name, whole[name], space)
+            span = [place(value) for value in kept[name]]
+            ax.plot([0, 1], [row, row], color=OTHERS, lw=7, solid_capstyle="butt", zorder=1)
+            if _is_span(name, space):
+                ax.plot([min(span), max(span)], [row, row], color=BLUE, lw=7, alpha=0.45, solid_capstyle="butt")
+            for trial in (trial for trial in study.completed if name in trial.params):
+                best = trial in winners
+                colour, size = (ARMS[trial.arm], 26) if best else (FAINT, 9)
+                ax.scatter(place(trial.params[name]), row, s=size, color=colour, zorder=3 if best else 2, lw=0)
+            texts.append(f"{name}  ({ends})")
+        ax.set_yticks(range(len(names)), texts)
+        ax.set_xticks([])
+        ax.set_xlim(-0.03, 1.03)
+        ax.grid(visible=False)
+        ax.spines["left"].set_visible(False)
+        ax.spines["bottom"].set_visible(False)
+        for arm, colour in ARMS.items():
+            ax.scatter([], [], s=26, color=colour, label=f"{arm}, best quarter")
+        ax.scatter([], [], s=9, color=FAINT, label="others")
+        ax.plot([], [], color=BLUE, lw=7, alpha=0.45, label="range that `best` keeps")
+        ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.4, 1.0), columnspacing=1.0, handletextpad=0.4)
+    return path
+
+
+def _options(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
+    """Ranges and choices by name, those of reward and risk among them."""
+    return {
+        name: value for part in (space, space.reward, space.risk) for name, value in part if isinstance(value, tuple)
+    }
+
+
+def _is_span(name: str, space: SearchSpace) -> bool:
+    return name in _WHOLE or (name in SearchSpace.model_fields and isinstance(getattr(space, name)[0], float))
+
+
+def _ruler(name: str, values: tuple[Any, ...], space: SearchSpace) -> tuple[str, Callable[[Any], float]]:
+    """The ends of a range or the choices as text, and where a value lies from 0 to 1."""
+    if _is_span(name, space):
+        scale = np.log if name in _LOG else float
+        low, high = scale(values[0]), scale(values[1])
+        return f"{values[0]:.4g} to {values[1]:.4g}", lambda value: float((scale(value) - low) / (high - low or 1))
+    return ", ".join(map(str, values)), lambda value: values.index(value) / max(1, len(values) - 1)
 
 
 def _states(study: StudyResult, arm: str) -> str:

@@ -1,11 +1,11 @@
-"""Blocks on where a result holds: in bull, bear and sideways markets, and over seeds and stretches of the past."""
+"""Blocks on where a result holds: paired differences, bull, bear and sideways markets, seeds and past stretches."""
 
 from collections.abc import Sequence
 
 from cappuccino_ml.reports.blocks import Block, Table, Text
 from cappuccino_ml.reports.findings import Judged
 from cappuccino_ml.reports.sections import finalist_label, pictures_of
-from cappuccino_ml.reports.words import interval, signed, whole
+from cappuccino_ml.reports.words import NOTHING, interval, plain, policy_name, signed, whole
 from cappuccino_ml.verdict import REGIMES, RegimeScore
 
 
@@ -40,6 +40,34 @@ def _cell(score: RegimeScore) -> str:
     if score.interval is None:
         return f"{signed(score.sharpe)} (none)"
     return f"{signed(score.sharpe)} ({signed(score.interval[0], 1)} to {signed(score.interval[1], 1)})"
+
+
+def differences(findings: Judged) -> Table:
+    """Every paired difference of Sharpe ratios that was tested: on the same bars, net of costs."""
+    validation, found = findings.validation, findings.validation.cross_validation
+    incumbent = policy_name(validation.verdict.incumbent)
+    pairs = [(f"{finalist_label(findings, validation.candidate)} less {incumbent}", validation.verdict.test)]
+    if validation.ft_against_mlp is not None:
+        pairs.append((f"{policy_name('ft')} less {policy_name('mlp')}", validation.ft_against_mlp.test))
+    rows = [
+        [
+            f"{name}, holdout",
+            whole(test.bars if test else validation.verdict.bars),
+            signed(test.difference if test else None),
+            interval(test.interval if test else None),
+            plain(test.p_value if test else None, 3),
+        ]
+        for name, test in pairs
+    ]
+    if found.difference is not None:
+        name = f"{policy_name('ft')} less {policy_name('mlp')}, cross-validation"
+        rows.append([name, whole(found.bars), signed(found.difference), interval(found.difference_interval), NOTHING])
+    return Table(
+        ["paired differences, Sharpe a year", "bars", "difference", "95% interval", "p, two-sided"],
+        rows,
+        caption="Each pair on the same bars; an interval that holds 0 shows no difference. Holdout: studentized block "
+        "bootstrap of the difference (Ledoit and Wolf 2008). Cross-validation: bootstrap over seeds and blocks.",
+    )
 
 
 def cross_validation(findings: Judged) -> list[Block]:

@@ -1,7 +1,7 @@
 """Lays out facts for a terminal of any width: a name on the left, words or a small table on the right."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cappuccino_ml.reports.blocks import Facts, Points, Section, Table, Text
 from cappuccino_ml.reports.terminal import STYLES
@@ -10,18 +10,23 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 
-def screen(title: str, sections: Sequence[Section]) -> "Group":
-    """A heading and the sections below each other; rich wraps words to the width of the terminal it is shown in."""
+def screen(title: str, sections: Sequence[Section], *, one_line: bool = False) -> "Group":
+    """A heading and the sections below each other; rich wraps words to the width of the terminal it is shown in.
+
+    With `one_line` it cuts each sentence at the edge instead.
+    """
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table as Grid  # noqa: PLC0415
     from rich.text import Text as Words  # noqa: PLC0415
 
+    overflow: Literal["ellipsis", "fold"] = "ellipsis" if one_line else "fold"
     grid = Grid.grid(padding=(0, 1))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
+    names = [section.title for section in sections]
+    grid.add_column(style="bold", no_wrap=True, min_width=max(map(len, names), default=0))
+    grid.add_column(overflow=overflow, no_wrap=one_line)
     for section in sections:
         grid.add_row(Words(section.title), Group(*(_renderable(block) for block in section.blocks)))
-    return Group(Words(title, style="bold reverse"), grid)
+    return Group(Words(title, style="bold reverse", no_wrap=one_line, overflow=overflow), grid)
 
 
 def _renderable(block: object) -> "RenderableType":

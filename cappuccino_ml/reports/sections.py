@@ -1,39 +1,100 @@
 """The sections of the final page before the judgement, in the order of the way of the data: bars to trials."""
 
 from datetime import datetime
+from pathlib import Path
 
 from cappuccino_ml.reports.blocks import Block, Facts, Picture, Section, Table, Text
-from cappuccino_ml.reports.findings import Findings, Judged
+from cappuccino_ml.reports.findings import STUDY_PICTURES, Findings, Judged
 from cappuccino_ml.reports.words import day, interval, policy_name, signed, whole
 from cappuccino_ml.study import Span, TrialResult
 from cappuccino_ml.verdict import Row
 
-_CAPTIONS = {
-    "coverage": "Prices over their first close (log scale); below, bars that the source does not have, and their "
-    "number.",
-    "feature_distributions": "Each feature per ticker: white dot median, thick line middle half, thin line 1st to 99th "
-    "percentile.",
-    "pretraining": "Loss while pre-training, and the variance of hidden entries that each predictor explains.",
-    "feature_correlation": "Red moves together, blue against each other.",
-    "feature_skill": "The same share by feature: how much of it the encoder and its rivals fill in.",
-    "attention": "Attention of the encoder, as a multiple of an even share. It does not show what changes a decision.",
-    "study_history": "Each large dot is a trial (mean over folds), each small one a fold.",
-    "learning_curves": "All trials on all folds: reward of the exploring policy on its own training rows. It shows "
-    "learning, not worth.",
-    "drivers": "What moves the actions of the finalists (integrated gradients, on rows they were fitted on), and "
-    "attention. It says what an agent reacts to, not whether that pays.",
-    "equity": "Growth of 1 on the holdout, net of costs, and drawdown. Shaded: bull (green) and bear (red).",
-    "intervals": "Net Sharpe a year on the holdout with its 95% interval; on top, the difference of the two finalists.",
-    "cross_validation": "Each dot is a combinatorial path of one seed; the line is the 95% interval of their mean.",
-    "session": "The trader's equity on top of the backtest's, and the gap between the two.",
-    "session_trades": "Buys point up, sells down; the larger the mark, the larger the trade.",
+_SHOWN = {
+    "coverage": (
+        "Prices and missing bars",
+        "Prices over their first close (log scale); below, bars that the source does not have, and their number.",
+    ),
+    "feature_distributions": (
+        "Distribution of the features",
+        "Each feature per ticker: white dot median, thick line middle half, thin line 1st to 99th percentile.",
+    ),
+    "pretraining": (
+        "Loss and skill of pre-training",
+        "Loss while pre-training, and the variance of hidden entries that each predictor explains.",
+    ),
+    "feature_correlation": ("Correlation of the features", "Red moves together, blue against each other."),
+    "feature_skill": (
+        "Skill by feature",
+        "The same share by feature: how much of it the encoder and its rivals fill in.",
+    ),
+    "attention": (
+        "Where the encoder looks",
+        "Attention of the encoder, as a multiple of an even share. It does not show what changes a decision.",
+    ),
+    "study_history": (
+        "History",
+        "Each large dot is a trial (mean over folds), each small one a fold, each hollow triangle a pruned trial.",
+    ),
+    "study_pruning": (
+        "Pruning",
+        "Each line is a trial, fold after fold; one that was given up ends at a triangle, below its side's median.",
+    ),
+    "study_arms": (
+        "Arms side by side",
+        "Each dot is a completed trial; the arms had the same folds and steps, and as many FT trials as mlp trials.",
+    ),
+    "study_importances": (
+        "Hyper-parameter importance",
+        "What sets the best quarter of the trials apart; a bar that stays below its mark may be chance.",
+    ),
+    "study_parallel": (
+        "What was tried",
+        "Each line is a completed trial through the parameters that every trial was asked, ordered by importance.",
+    ),
+    "study_ranges": (
+        "Best ranges",
+        "Grey: the range asked; blue: what CAPPUCCINO_SEARCH=best would keep of it, were this study all it knew.",
+    ),
+    "learning_curves": (
+        "Learning",
+        "All trials on all folds: reward of the exploring policy on its own training rows, which shows learning, not "
+        "worth.",
+    ),
+    "drivers": (
+        "What drives the decisions",
+        "What moves the finalists' actions (integrated gradients, on rows they were fitted on), and attention: what an "
+        "agent reacts to, not whether that pays.",
+    ),
+    "equity": (
+        "Equity and drawdown",
+        "Growth of 1 on the holdout, net of costs, and drawdown. Shaded: bull (green) and bear (red).",
+    ),
+    "intervals": (
+        "Sharpe with its interval",
+        "Net Sharpe a year on the holdout with its 95% interval; on top, the difference of the two finalists.",
+    ),
+    "cross_validation": (
+        "Combinatorial paths",
+        "Each dot is a combinatorial path of one seed; the line is the 95% interval of their mean.",
+    ),
+    "session": (
+        "Trader and backtest",
+        "The trader's equity on top of the backtest's, and the gap between the two.",
+    ),
+    "session_trades": ("Trades on the price", "Buys point up, sells down; the larger the mark, the larger the trade."),
 }
 _ARMS = ("mlp", "ft_scratch", "ft_pretrained")
 
 
+def shown(name: str, path: Path) -> Picture:
+    """A named picture with its heading and caption."""
+    heading, caption = _SHOWN[name]
+    return Picture(path, heading=heading, caption=caption)
+
+
 def pictures_of(findings: Judged, *names: str) -> list[Block]:
     """Those of the named pictures that were drawn."""
-    return [Picture(findings.pictures[name], _CAPTIONS[name]) for name in names if name in findings.pictures]
+    return [shown(name, findings.pictures[name]) for name in names if name in findings.pictures]
 
 
 def row_of(findings: Judged, name: str) -> Row | None:
@@ -182,8 +243,23 @@ def comparison(findings: Judged) -> Section:
         blocks.append(Text(f"FT-Transformer ({found.ft_arm}) against MLP on the holdout: {words}"))
     errors = sorted({trial.error for trial in study.trials if trial.error})
     blocks += [Text(f"Failed: {error}", "warning") for error in errors]
-    drawn = pictures_of(findings, "study_history", "learning_curves", "drivers")
-    return Section("A/B: FT-Transformer against MLP", [*blocks, *drawn])
+    return Section("A/B: FT-Transformer against MLP", [*blocks, *pictures_of(findings, "study_arms", "drivers")])
+
+
+def search(findings: Judged) -> Section:
+    """What the study tried, how it went, and what mattered."""
+    study, settings = findings.study, findings.study.settings
+    found = settings.narrowing
+    origin = f", narrowed around {len(found.winners)} winners of {len(found.studies)} studies" if found else ""
+    pruning = "never" if settings.prune_after is None else f"after {settings.prune_after} earlier trials of its side"
+    rows = [
+        ("ranges", f"{settings.search}{origin}"),
+        ("trials", ", ".join(f"{study.count(state)} {state}" for state in ("complete", "pruned", "failed"))),
+        ("asked", f"{settings.generation} at a time; a trial may be pruned {pruning}"),
+        ("steps of a fold", whole(settings.space.steps)),
+    ]
+    drawn = pictures_of(findings, *(name for name in STUDY_PICTURES if name != "study_arms"))
+    return Section("Study: what was tried", [Facts(rows), *drawn])
 
 
 def finalist_label(findings: Judged, name: str) -> str:

@@ -57,6 +57,8 @@ def day(moment: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`4 min 10 s`."""
+    """`10 s`, `4 min 10 s`, `2 h 05 min`."""
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

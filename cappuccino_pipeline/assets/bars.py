@@ -22,6 +22,7 @@ from cappuccino_pipeline.freshness import new_bars
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 _COLUMNS = {
     "symbol": "ticker and quote, such as BTC-USD",
@@ -81,6 +82,7 @@ def ohlcv_bars(
             )
         row_count = {"dagster/row_count": table.partitions[month].rows} if month in table.partitions else {}
         context.add_asset_metadata(_month_metadata(facts) | row_count, partition_key=month)
+        cappuccino.watch(Step("bars", done, len(months)))
         context.log.info(
             f"{month}, {done} of {len(months)}: {facts['rows']:,} bars, {facts['new_rows']:,} new, "
             f"{facts['revisions']} revised, {len(facts['gaps'])} gaps"

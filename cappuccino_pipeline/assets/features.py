@@ -11,6 +11,7 @@ from cappuccino_pipeline.freshness import new_bars
 from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino, this_process
+from cappuccino_pipeline.stage_bar import Step
 
 _COLUMNS = {
     "symbol": "ticker and quote, such as BTC-USD",
@@ -50,7 +51,9 @@ def indicators(
     asked = list(context.partition_keys)
     with table.lock():
         others = {other for month in asked for other in months.neighbours(month, table.partitions)} - set(asked)
-        for month in sorted({*asked, *others}):
+        every = sorted({*asked, *others})
+        for done, month in enumerate(every):
+            cappuccino.watch(Step("features", done, len(every)))
             bars = months.bars(month)
             if bars is None:
                 if month in asked:
@@ -67,6 +70,7 @@ def indicators(
             else:
                 facts |= {"reason": "bars that it depends on changed since it was computed"}
                 context.log_event(dg.AssetMaterialization("indicators", partition=month, metadata=facts))
+    cappuccino.watch(None)
     schema = column_schema(table.read(max(table.partitions)), _COLUMNS)
     label = cappuccino.source.label
     market = MarketTable.from_panel(panel)

@@ -44,7 +44,7 @@ def ab_comparison(
         encoder_r2={dataset.key: fit_encoder(encoder).config.skill.r2["model"]},
         bars_per_year=dataset.config.bars_per_year,
         workers=configuration.workers,
-        say=lambda line: context.log.info(cappuccino.say(line)),
+        say=lambda line: context.log.info(cappuccino.say(f"comparison {line}")),
     )
     judged = sample_efficiency(comparison, root=root, seed=settings.seed)
     reports = configuration.reports_root
@@ -92,22 +92,30 @@ def attention_report(
     Measured on the newest rows they were fitted on, with the books they hold there: no holdout is read.
     """
     from cappuccino_ml.core import write_json  # noqa: PLC0415
-    from cappuccino_ml.policy import load_agent  # noqa: PLC0415
     from cappuccino_ml.reports import pictures  # noqa: PLC0415
-    from cappuccino_ml.reports.attribution import explain_agent  # noqa: PLC0415
+    from cappuccino_ml.reports.attribution import AttributionJob, explain  # noqa: PLC0415
     from cappuccino_ml.study import load_study  # noqa: PLC0415
 
     configuration, dataset = cappuccino.configuration, cappuccino.dataset
-    study = load_study(cappuccino.current.folder("optuna_study"))
+    folder = cappuccino.current.folder("optuna_study")
+    study = load_study(folder)
     first, last = dataset.splits.development
     rows = (max(first, last - _EXPLAINED_ROWS), last)
     found = {}
-    for side, finalist in cappuccino.finalists(study, dataset).items():
-        agent, config = load_agent(finalist.folder)
-        found[side] = explain_agent(agent, config, dataset.market, rows=rows, seed=configuration.seed)
+    finalists = cappuccino.finalists(study, dataset)
+    for side, finalist in finalists.items():
+        job = AttributionJob(
+            agent_folder=finalist.folder,
+            agent_key=finalist.actor.key,
+            dataset_key=dataset.key,
+            rows=rows,
+            seed=configuration.seed,
+            root=folder / "attributions",
+        )
+        found[side] = explain(job, dataset.market)
         lead = found[side].drivers(1)[0]
-        told = f"{lead.ticker} {lead.feature} ({lead.share:.1%})"
-        context.log.info(cappuccino.say(f"what moves {found[side].arm} most: {told}"))
+        told = f"what moves {found[side].arm} most: {lead.ticker} {lead.feature} ({lead.share:.1%})"
+        context.log.info(cappuccino.say(f"attribution {len(found)}/{len(finalists)}  {told}"))
     reports = configuration.reports_root
     write_json(reports / _EXPLAINED, {side: one.model_dump(mode="json") for side, one in found.items()})
     sides = [found["mlp"], found["ft"]]

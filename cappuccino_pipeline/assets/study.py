@@ -1,6 +1,5 @@
 """The study stage: the Optuna A/B study, and the finalists refitted on all development rows."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,6 +8,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.training import pretrained_encoder
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 if TYPE_CHECKING:
     from cappuccino_ml.policy import Iteration
@@ -49,8 +49,9 @@ def optuna_study(
     def watch(progress: "Progress") -> None:
         context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=_progress(progress)))
         context.log.info(progress.sentence)
-        cappuccino.watch(progress)
+        cappuccino.watch(step_of(progress))
 
+    cappuccino.watch(Step("trial", 0, 2 * sides))
     study = run_study(
         dataset,
         settings,
@@ -64,26 +65,20 @@ def optuna_study(
     finalists = {
         side: finalist_job(dataset, study, study.best(side), encoders=encoders, root=root) for side in ("ft", "mlp")
     }
-    for job, _ in run_jobs(fit, finalists.values(), workers=configuration.workers):
-        context.log.info(cappuccino.say(f"finalist {job.training.agent.arm} refitted on all development rows"))
+    cappuccino.watch(Step("finalist", 0, len(finalists)))
+    for done, (job, _) in enumerate(run_jobs(fit, finalists.values(), workers=configuration.workers), start=1):
+        count = f"finalist {done}/{len(finalists)}"
+        context.log.info(cappuccino.say(f"{count}  {job.training.agent.arm} refitted on all development rows"))
     cappuccino.current.point("optuna_study", folder)
     label, reports = dataset.config.label, configuration.reports_root
     curves: dict[str, list[list[Iteration]]] = {}
     for trial in study.completed:
         curves.setdefault(trial.arm, []).extend(read_learning_curve(folder / "trials" / key) for key in trial.fold_jobs)
     found = importances(folder, seed=settings.seed)
-    about: dict[str, Any] = {"study": study, "label": label}
-    drawn: dict[str, Path] = {
-        "history": pictures.study_history(**about, path=reports / "study_history.png"),
-        "arms": pictures.arms_side_by_side(**about, path=reports / "study_arms.png"),
-        "importances": pictures.importances(
-            found=found, trials=len(study.completed), label=label, path=reports / "study_importances.png"
-        ),
-        "parallel_coordinates": pictures.parallel_coordinates(
-            **about, found=found, path=reports / "study_parallel.png"
-        ),
-        "learning_curves": pictures.learning_curves(curves=curves, label=label, path=reports / "learning_curves.png"),
-    }
+    drawn = pictures.study_pictures(study, found, label=label, folder=reports)
+    drawn["learning_curves"] = pictures.learning_curves(
+        curves=curves, label=label, path=reports / "learning_curves.png"
+    )
     tags = {"dagster_run_id": context.run.run_id, "asset": "optuna_study", "source": label}
     page = cappuccino.registry.record_study(study, pictures=drawn, tags=tags)
     return dg.MaterializeResult(
@@ -103,6 +98,11 @@ def optuna_study(
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )
+
+
+def step_of(progress: "Progress") -> Step:
+    """A study's progress for a bar: its counts stand there already."""
+    return Step("trial", progress.done, progress.total, progress.sentence.split(" trials, ", 1)[1])
 
 
 def _progress(progress: "Progress") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.registry import promoted_model
 from cappuccino_pipeline.metadata import OWNERS, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 
 @dg.asset(
@@ -82,6 +83,7 @@ def paper_trading_report(
     from cappuccino_pipeline.paper import may_crown, paper_report  # noqa: PLC0415
     from cappuccino_pipeline.paper_page import draw_paper, metadata_of  # noqa: PLC0415
 
+    cappuccino.watch(Step("paper session"))
     report, held_in = paper_report(cappuccino)
     folder = store_paper(cappuccino.configuration.trading_root / "reports", report)
     cappuccino.current.point("paper_trading_report", folder)

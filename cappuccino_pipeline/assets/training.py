@@ -12,6 +12,7 @@ from cappuccino_pipeline.freshness import while_bars_come
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 if TYPE_CHECKING:
     from cappuccino_ml.features import MarketTable
@@ -118,9 +119,11 @@ def pretrained_encoder(
     epochs = cappuccino.plan.encoder.pretraining.epochs
     context.log.info(cappuccino.say(f"pre-training {len(jobs)} encoders, at most {epochs} epochs each"))
     configs = {}
+    cappuccino.watch(Step("encoder", 0, len(jobs)))
     for job, loaded in run_jobs(fit_encoder, jobs.values(), workers=cappuccino.configuration.workers):
         configs[job.name] = loaded.config
-        context.log.info(cappuccino.say(f"encoder {job.name}: masked R2 {loaded.config.skill.r2['model']:.3f}"))
+        count, r2 = f"encoder {len(configs)}/{len(jobs)}", loaded.config.skill.r2["model"]
+        context.log.info(cappuccino.say(f"{count}  {job.name}: masked R2 {r2:.3f}"))
     cappuccino.current.point("pretrained_encoder", jobs[DEPLOYMENT].folder)
     skills = {name: configs[name].skill for name in jobs}
     drawn = pictures.pretraining(

@@ -6,6 +6,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.stage_bar import Step
 
 _PASSED = {True: "yes", False: "NO"}
 
@@ -25,6 +26,7 @@ def validation_report(
 
     Beside the verdict, the finalists go through combinatorial purged cross-validation where the budget allows it.
     """
+    from cappuccino_ml.reports.findings import STUDY_PICTURES, drawn_in  # noqa: PLC0415
     from cappuccino_ml.reports.page import Judged, verdict_html  # noqa: PLC0415
     from cappuccino_ml.reports.pictures import verdict_pictures  # noqa: PLC0415
     from cappuccino_ml.study import bars_identity, cross_validate, load_study, measured_trials, read_paths  # noqa: PLC0415
@@ -46,6 +48,7 @@ def validation_report(
         say=lambda line: context.log.info(cappuccino.say(line)),
     )
     context.log.info(cappuccino.say("judging the finalists on the holdout, beside the baselines"))
+    cappuccino.watch(Step("verdict"))
     champion, no_champion = cappuccino.champion(dataset)
     report, returns = validate(
         dataset=dataset,
@@ -87,7 +90,7 @@ def validation_report(
             dataset=dataset.config,
             study=study,
             validation=report,
-            pictures=pictures,
+            pictures={**drawn_in(configuration.reports_root, STUDY_PICTURES), **pictures},
         ),
         configuration.reports_root / "verdict.html",
     )

@@ -163,7 +163,7 @@ def test_a_picture_of_another_job_does_not_break_the_page(chain: Chain, capsys: 
     (reports / "ab_comparison.png").write_bytes((reports / "drivers.png").read_bytes())
     demo._show(chain.cappuccino, sensor=chain.sensor, seconds=1.0)
     assert "Where to look" in capsys.readouterr().out
-    assert "What moves the actions of the finalists" in (reports / "page.html").read_text()
+    assert "What drives the decisions" in (reports / "page.html").read_text()
 
 
 def test_the_session_is_a_rehearsal_with_the_backtests_orders(chain: Chain) -> None:

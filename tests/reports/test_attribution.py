@@ -1,6 +1,7 @@
 """Which ticker and which feature drive a trained agent: the planted driver comes first, and nothing is lost."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cappuccino_ml.core import read_settings, write_json
+from cappuccino_ml.core import CheckpointError, read_settings, write_json
 from cappuccino_ml.encoder import EncoderSettings, windows
 from cappuccino_ml.environment import Costs, Guards, Layout, Reward, VectorEnv
 from cappuccino_ml.policy import ActorCritic, AgentSettings, PPOSettings, build_agent, train
-from cappuccino_ml.reports.attribution import Attribution, attribute_actions
+from cappuccino_ml.reports import attribution
+from cappuccino_ml.reports.attribution import Attribution, AttributionJob, attribute_actions, explain
 
 from .attributions import make_attribution
 
@@ -173,3 +175,39 @@ def test_drivers_are_named_by_ticker_read_and_feature_with_shares_of_the_whole(t
     assert np.sum(found.attention()) == pytest.approx(1.0)
     write_json(tmp_path / "a.json", found)
     assert read_settings(Attribution, tmp_path / "a.json") == found
+
+
+def job(root: Path, **changes: Any) -> AttributionJob:
+    given = {"agent_folder": root, "agent_key": "a", "dataset_key": "d", "rows": (3, 9), "seed": 1, "root": root}
+    return AttributionJob.model_validate({**given, **changes})
+
+
+def test_a_finished_explanation_is_read_and_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def explained(*_: Any, **__: Any) -> Attribution:
+        made.append(1)
+        return make_attribution()
+
+    config = SimpleNamespace(key="a")
+    monkeypatch.setattr(attribution, "load_agent", lambda folder: (None, config))
+    monkeypatch.setattr(attribution, "explain_agent", explained)
+    market: Any = None
+    assert explain(job(tmp_path), market) == explain(job(tmp_path), market) == make_attribution()
+    assert made == [1]
+    (job(tmp_path).folder / "DONE").unlink()  # as a killed one is left
+    explain(job(tmp_path), market)
+    explain(job(tmp_path, rows=(3, 10)), market)
+    assert made == [1, 1, 1]
+    config.key = "b"
+    with pytest.raises(CheckpointError, match="holds agent b, not c"):
+        explain(job(tmp_path, agent_key="c"), market)
+
+
+def test_an_explanation_is_named_by_agent_data_rows_sample_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    changed = [{"agent_key": "b"}, {"dataset_key": "e"}, {"rows": (4, 9)}, {"moments": 9}, {"seed": 2}]
+    keys = {job(tmp_path, **change).key for change in [{}, *changed]}
+    assert len(keys) == len(changed) + 1
+    assert job(tmp_path / "moved").key == job(tmp_path).key
+    monkeypatch.setattr(attribution, "code_version", lambda *rooms: "another")
+    assert job(tmp_path).key not in keys

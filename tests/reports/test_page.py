@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cappuccino_ml.reports import page, words
+from cappuccino_ml.reports.findings import PICTURES
 from cappuccino_ml.reports.page import Findings
 
 MakeFindings = Callable[..., Findings]
@@ -18,11 +19,12 @@ SECTIONS = (
     "2 Features",
     "3 Pre-training",
     "4 A/B",
-    "5 Holdout",
-    "6 Verdict",
-    "7 Registry",
-    "8 REHEARSAL of a paper session",
-    "9 Where to look",
+    "5 Study",
+    "6 Holdout",
+    "7 Verdict",
+    "8 Registry",
+    "9 REHEARSAL of a paper session",
+    "10 Where to look",
 )
 
 
@@ -171,6 +173,34 @@ def test_the_page_embeds_its_pictures_and_reaches_for_nothing_outside(
     assert "url(" not in html
 
 
+def test_every_picture_has_its_place_a_heading_and_one_sentence(
+    make_findings: MakeFindings, picture: Path, tmp_path: Path
+):
+    html = page.html(make_findings(pictures=dict.fromkeys(PICTURES, picture)), tmp_path / "page.html").read_text()
+    shown = re.findall(r"<figure><h3>([^<]+)</h3>.*?<figcaption>([^<]+)</figcaption>", html)
+    assert len(shown) == len(set(shown)) == len(PICTURES)
+    assert all(caption.endswith(".") for _, caption in shown)
+
+
+def test_paired_differences_stand_in_one_table_with_their_intervals(make_findings: MakeFindings, tmp_path: Path):
+    findings = make_findings()
+    validation, html = findings.validation, page.html(findings, tmp_path / "page.html").read_text()
+
+    def line(*cells: str) -> str:
+        first, *others = cells
+        return f'<tr><td class="left">{first}</td>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+
+    for name, test in (
+        ("FT-Transformer (ft_pretrained) less equal weight, holdout", validation.verdict.test),
+        ("FT-Transformer less MLP, holdout", validation.ft_against_mlp.test),
+    ):
+        said = (words.signed(test.difference), words.interval(test.interval), f"{test.p_value:.3f}")
+        assert line(name, "1,752", *said) in html
+    found = validation.cross_validation
+    said = (words.signed(found.difference), words.interval(found.difference_interval), "-")
+    assert line("FT-Transformer less MLP, cross-validation", "1,200", *said) in html
+
+
 def test_what_comes_from_outside_is_escaped(make_findings: MakeFindings, tmp_path: Path):
     html = page.html(make_findings(sensor="<script>alert(1)</script>"), tmp_path / "page.html").read_text()
     assert "<script" not in html
@@ -212,6 +242,7 @@ def test_a_run_that_registered_nothing_says_so(make_findings: MakeFindings):
         (words.interval(None), "none"),
         (words.duration(251), "4 min 11 s"),
         (words.duration(9.6), "10 s"),
+        (words.duration(7530), "2 h 05 min"),
     ],
 )
 def test_numbers_are_written_for_people(said: str, expected: str):

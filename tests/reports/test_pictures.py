@@ -14,8 +14,8 @@ from PIL import Image
 
 from cappuccino_ml.features import FEATURES
 from cappuccino_ml.reports import pictures, style
-from cappuccino_ml.reports.findings import PICTURES
-from cappuccino_ml.study import Importance
+from cappuccino_ml.reports.findings import PICTURES, STUDY_PICTURES
+from cappuccino_ml.study import Importance, Pruned
 from cappuccino_ml.verdict import Point, SampleEfficiency
 
 from .attributions import make_attribution
@@ -52,6 +52,11 @@ def draw(
             "pretraining": {"histories": histories, "skills": skills},
             "attention": {"weights": weights, "tickers": findings.dataset.feature_schema.tickers, "features": FEATURES},
             "study_history": {"study": study},
+            "study_pruning": {"study": study},
+            "study_arms": {"study": study},
+            "study_importances": {"found": FOUND, "trials": len(study.completed)},
+            "study_parallel": {"study": study, "found": FOUND},
+            "study_ranges": {"study": study},
             "learning_curves": {"curves": curves},
             "drivers": {"attributions": [make_attribution(arm="mlp", rollout=None), make_attribution()]},
             "equity": {"frame": frame, "candidate": "ft", "regimes": findings.validation.regimes},
@@ -145,24 +150,47 @@ FOUND = tuple(
 )
 
 
-@pytest.mark.parametrize("name", ["arms_side_by_side", "importances", "parallel_coordinates"])
-@pytest.mark.parametrize("empty", [False, True])
-def test_pictures_of_a_study_are_drawn_with_or_without_completed_trials(
-    name: str, empty: bool, study: Any, texts: list[str], tmp_path: Path
+def test_pictures_of_a_study_without_completed_trials_are_drawn_and_say_so(
+    study: Any, texts: list[str], tmp_path: Path
 ):
-    if empty:
-        failed = tuple(trial.model_copy(update={"value": None, "fold_sharpes": ()}) for trial in study.trials)
-        study = study.model_copy(update={"trials": failed})
-    found = () if empty else FOUND
-    given: dict[str, dict[str, Any]] = {
-        "arms_side_by_side": {"study": study},
-        "importances": {"found": found, "trials": len(study.completed)},
-        "parallel_coordinates": {"study": study, "found": found},
+    failed = tuple(trial.model_copy(update={"value": None, "fold_sharpes": ()}) for trial in study.trials)
+    study = study.model_copy(update={"trials": failed})
+    made = pictures.study_pictures(study, (), label="simulated", folder=tmp_path)
+    assert set(made) == set(STUDY_PICTURES) - {"learning_curves"}
+    assert all(path == tmp_path / f"{name}.png" for name, path in made.items())
+    assert texts.count("source of the bars: simulated") == len(made)
+    assert "too few completed trials to tell" in texts
+    assert "Where the best 0 of 0 completed trials lie" in texts
+
+
+def test_the_ranges_name_every_parameter_asked_with_its_ends(study: Any, texts: list[str], tmp_path: Path):
+    asked = {"learning_rate": 3e-4, "lookback": 4, "batch_size": 2048, "turnover_penalty": 2e-4, "stop_loss": 0.1}
+    trials = tuple(trial.model_copy(update={"params": asked}) for trial in study.trials)
+    pictures.study_ranges(study=study.model_copy(update={"trials": trials}), label="simulated", path=tmp_path / "r.png")
+    assert {text for text in texts if "(" in text} == {
+        "learning_rate  (1e-06 to 0.001)",
+        "lookback  (1 to 10)",
+        "batch_size  (1024, 2048, 4096, 8192)",
+        "turnover_penalty  (0.0, 0.0002, 0.001)",
+        "stop_loss  (0.0, 0.05, 0.1, 0.2)",
     }
-    getattr(pictures, name)(**given[name], label="simulated", path=tmp_path / "s.png")
-    assert "source of the bars: simulated" in texts
-    if name == "importances" and empty:
-        assert "too few completed trials to tell" in texts
+
+
+def test_pruned_trials_are_counted_by_side(study: Any, texts: list[str], tmp_path: Path):
+    given_up = study.trials[4].model_copy(
+        update={
+            "state": "pruned",
+            "value": None,
+            "fold_sharpes": (0.2,),
+            "pruned": Pruned(fold=0, value=0.2, median=0.7, against=4),
+        }
+    )
+    trials = (*study.trials[:4], given_up, *study.trials[5:])
+    pictures.study_pruning(
+        study=study.model_copy(update={"trials": trials}), label="simulated", path=tmp_path / "p.png"
+    )
+    assert "Pruning: 1 of 7 measured trials were given up before their last fold" in texts
+    assert {"FT-Transformer: 0 of 4", "MLP: 1 of 3"} <= set(texts)
 
 
 @pytest.mark.parametrize("seeds", [1, 5])

@@ -7,11 +7,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import TradingError
@@ -24,6 +27,7 @@ from .conftest import FIRST, CrashError, CrashingLedger, Desk, FakeActor, Floats
 from .faulty import FaultyBroker, last_statuses, state_of
 
 QUIET_BARS = 3
+Watched = Callable[[range], Iterable[int]]  # shows how far the rows are
 HABITS = Habits(
     fee_in_coin=True, tells_fee=False, latency_s=2.0, partial_share=0.15, reject_share=0.02, min_buy_notional=10
 )
@@ -75,13 +79,15 @@ def open_trader(desk: Desk, *, crash_at: int = -1, after: bool = False) -> Trade
         return None
 
 
-def soak(*, bars: int, seed: int, folder: Path, kills: int) -> dict[str, Any]:
+def soak(*, bars: int, seed: int, folder: Path, kills: int, watched: Watched = iter) -> dict[str, Any]:
     """Trade `bars` bars in trouble, with about so many `kills`, and a few in peace -> figures, bad ones included."""
     with patch.object(engine, "FeatureStream", NoFeatures):
-        return trade_in_trouble(bars=bars, seed=seed, folder=folder, kill_share=min(0.12, kills / bars))
+        return trade_in_trouble(
+            bars=bars, seed=seed, folder=folder, kill_share=min(0.12, kills / bars), watched=watched
+        )
 
 
-def trade_in_trouble(*, bars: int, seed: int, folder: Path, kill_share: float) -> dict[str, Any]:
+def trade_in_trouble(*, bars: int, seed: int, folder: Path, kill_share: float, watched: Watched) -> dict[str, Any]:
     rng = random.Random(seed)
     panel = make_panel(seed=seed, bars=FIRST + bars + QUIET_BARS + 2, filled=0.002)
     actor = FakeActor(guards=Guards(max_drawdown=0.999, dead_band=0.0), lookback=1)
@@ -97,7 +103,7 @@ def trade_in_trouble(*, bars: int, seed: int, folder: Path, kill_share: float) -
     troubles: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     trader, longest_s = open_trader(desk), 0.0
-    for row in range(FIRST, FIRST + bars + QUIET_BARS):
+    for row in watched(range(FIRST, FIRST + bars + QUIET_BARS)):
         desk.at(row)
         kind, crash_at = make_trouble(rng, broker, kill_share=kill_share) if row < FIRST + bars else ("none", -1)
         if row >= FIRST + bars:
@@ -155,9 +161,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=80, help="about so many; each restart reads the whole ledger")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    began = time.monotonic()
+    began, errors = time.monotonic(), Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder:
-        found = soak(bars=given.bars, seed=given.seed, folder=Path(folder), kills=given.kills)
+        found = soak(
+            bars=given.bars,
+            seed=given.seed,
+            folder=Path(folder),
+            kills=given.kills,
+            watched=lambda rows: track(rows, "bars", console=errors, disable=not errors.is_terminal),
+        )
     found = {"bars": given.bars, "seed": given.seed, **found, "seconds": round(time.monotonic() - began)}
     for name, value in found.items():
         print(f"{name:>20}  {value}")
