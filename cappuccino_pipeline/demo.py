@@ -39,7 +39,6 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    logging.getLogger("optuna.storages").setLevel(logging.ERROR)  # it names every study it shuffles in memory
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     say, bar = _Voice(), StageBar()
     configuration = Configuration.read()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cappuccino_ml.core import Settings, code_version, derive_seed
+from cappuccino_ml.core import Settings
 from cappuccino_ml.encoder import EncoderSettings
-from cappuccino_ml.environment import Costs, Guards, Layout, Reward
-from cappuccino_ml.policy import AGENT_ROOMS, AgentSettings, Arm, PPOSettings, TrainingSettings
+from cappuccino_ml.policy import AgentSettings, Arm
 from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import EncoderJob, fit_encoder
+from cappuccino_ml.study.equal_trainings import EqualTrainings, seeded_jobs
 from cappuccino_ml.study.fitting import FitJob
 from cappuccino_ml.study.splits import Fold
 from cappuccino_ml.study.variants import Variant, VariantRun, run_variants
@@ -24,20 +24,12 @@ from cappuccino_ml.study.workers import run_jobs
 DEFAULT = "default"
 
 
-class AblationSettings(Settings):
-    """What is tried, and at what cost. Steps, seeds and all else are equal for all variants."""
+class AblationSettings(EqualTrainings):
+    """What is tried, and at what cost."""
 
     steps: int = Field(100_000, ge=1, description="environment steps of every training")
-    seeds: int = Field(5, ge=1, description="trainings of every variant")
     lookbacks: tuple[int, ...] = Field((3, 6, 10), description="the encoder's own is left out")
     short_lookback: int = Field(3, ge=1, description="of the variants with scalar tokens and of what they differ from")
-    net_dimension: int = Field(256, ge=8)
-    ppo: PPOSettings = Field(PPOSettings(learning_rate=7e-4), description="its `steps` are not used")
-    layout: Layout = Layout(timestamps=8, environments=8, steps=64)
-    guards: Guards = Guards()
-    costs: Costs = Costs()
-    reward: Reward = Reward()
-    seed: int = 7
 
 
 class AblationCase(Settings):
@@ -118,9 +110,9 @@ def ablation_jobs(
     encoders: dict[str, EncoderJob] = {}
     jobs: dict[tuple[str, int], FitJob] = {}
     for case in ablation_cases(encoder.encoder, settings):
-        name, pretrained = case.variant.name, None
+        name = case.variant.name
         if case.arm == "ft_pretrained":
-            pretrained = encoders[name] = encoder.model_copy(update={"encoder": case.encoder})
+            encoders[name] = encoder.model_copy(update={"encoder": case.encoder})
         agent = AgentSettings(
             arm=case.arm,
             lookback=case.encoder.lookback,
@@ -128,28 +120,17 @@ def ablation_jobs(
             encoder=None if case.arm == "mlp" else case.encoder,
             freeze_encoder=case.freeze,
         )
-        training = TrainingSettings(
+        seeded = seeded_jobs(
+            dataset,
+            settings,
+            experiment="ablation",
             agent=agent,
-            ppo=settings.ppo.model_copy(update={"steps": settings.steps}),
-            layout=settings.layout,
-            guards=settings.guards,
-            costs=settings.costs,
-            reward=settings.reward,
+            steps=settings.steps,
+            fold=fold,
+            encoder=encoders.get(name, encoder),
+            root=root,
         )
-        for seed in range(settings.seeds):
-            jobs[name, seed] = FitJob(
-                dataset_folder=dataset.folder,
-                dataset_key=dataset.key,
-                train_rows=fold.train,
-                test_rows=fold.test,
-                training=training,
-                # The same for all variants: they meet the same start rows, books and exploration noise.
-                seed=derive_seed(settings.seed, "ablation", seed),
-                encoder_folder=pretrained.folder if pretrained else None,
-                encoder_key=pretrained.key if pretrained else None,
-                code=code_version(*AGENT_ROOMS, "study"),
-                root=root,
-            )
+        jobs |= {(name, seed): job for seed, job in seeded.items()}
     return encoders, jobs
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cappuccino_ml.core import Settings, code_version, derive_seed
-from cappuccino_ml.environment import Costs, Guards, Layout, Reward
-from cappuccino_ml.policy import AGENT_ROOMS, AgentSettings, Arm, PPOSettings, TrainingSettings
+from cappuccino_ml.core import Settings
+from cappuccino_ml.policy import AgentSettings, Arm
 from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import EncoderJob
+from cappuccino_ml.study.equal_trainings import EqualTrainings, seeded_jobs
 from cappuccino_ml.study.fitting import FitJob, fit, read_returns
 from cappuccino_ml.study.splits import Fold
 from cappuccino_ml.study.workers import run_jobs
@@ -23,20 +23,12 @@ from cappuccino_ml.study.workers import run_jobs
 ARMS: tuple[Arm, ...] = ("mlp", "ft_scratch", "ft_pretrained")
 
 
-class ComparisonSettings(Settings):
+class ComparisonSettings(EqualTrainings):
     """What is compared. The pre-trained encoder gives the FT arms their shape and all arms their lookback."""
 
     arms: tuple[Arm, ...] = ARMS
     steps: tuple[int, ...] = Field((50_000, 300_000), description="environment steps, each a training of its own")
-    seeds: int = Field(5, ge=1, description="trainings of every arm at every number of steps")
-    net_dimension: int = Field(256, ge=8)
     freeze_encoder: bool = Field(False, description="of ft_pretrained; ft_scratch always learns its encoder")
-    ppo: PPOSettings = Field(PPOSettings(learning_rate=7e-4), description="its `steps` are not used")
-    layout: Layout = Layout(timestamps=8, environments=8, steps=64)
-    guards: Guards = Guards()
-    costs: Costs = Costs()
-    reward: Reward = Reward()
-    seed: int = 7
 
 
 class ArmRun(Settings):
@@ -80,7 +72,7 @@ def comparison_jobs(
         fold: rows to train on and, after a gap, rows to measure on.
         root: where results go.
     """
-    jobs = {}
+    jobs: dict[tuple[Arm, int, int], FitJob] = {}
     for arm in settings.arms:
         agent = AgentSettings(
             arm=arm,
@@ -90,28 +82,17 @@ def comparison_jobs(
             freeze_encoder=arm == "ft_pretrained" and settings.freeze_encoder,
         )
         for steps in settings.steps:
-            training = TrainingSettings(
+            seeded = seeded_jobs(
+                dataset,
+                settings,
+                experiment="comparison",
                 agent=agent,
-                ppo=settings.ppo.model_copy(update={"steps": steps}),
-                layout=settings.layout,
-                guards=settings.guards,
-                costs=settings.costs,
-                reward=settings.reward,
+                steps=steps,
+                fold=fold,
+                encoder=encoder,
+                root=root,
             )
-            for seed in range(settings.seeds):
-                jobs[arm, steps, seed] = FitJob(
-                    dataset_folder=dataset.folder,
-                    dataset_key=dataset.key,
-                    train_rows=fold.train,
-                    test_rows=fold.test,
-                    training=training,
-                    # The same for all arms: they meet the same start rows, books and exploration noise.
-                    seed=derive_seed(settings.seed, "comparison", seed),
-                    encoder_folder=encoder.folder if arm == "ft_pretrained" else None,
-                    encoder_key=encoder.key if arm == "ft_pretrained" else None,
-                    code=code_version(*AGENT_ROOMS, "study"),
-                    root=root,
-                )
+            jobs |= {(arm, steps, seed): job for seed, job in seeded.items()}
     return jobs
 
 

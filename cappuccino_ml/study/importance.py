@@ -34,6 +34,7 @@ def importances(folder: Path, *, seed: int) -> tuple[Importance, ...]:
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on completed trials, as in `optuna.importance`: how far the
     distribution of the best quarter departs from that of all. The same is computed with the values dealt out at random.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it names every study it shuffles
     backend = JournalFileBackend(str(folder / JOURNAL))
     journal = optuna.load_study(study_name=folder.name, storage=JournalStorage(backend))
     trials = journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

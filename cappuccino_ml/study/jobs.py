@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from cappuccino_ml.core import code_version, derive_seed
 from cappuccino_ml.policy import AGENT_ROOMS, TrainingSettings
@@ -9,6 +10,18 @@ from cappuccino_ml.study.dataset import Dataset
 from cappuccino_ml.study.encoders import DEPLOYMENT, EncoderJob
 from cappuccino_ml.study.fitting import FitJob
 from cappuccino_ml.study.results import StudyResult, TrialResult
+
+
+class StoredEncoder(Protocol):
+    """What names a pre-trained encoder: its own job, or its transfer's."""
+
+    @property
+    def key(self) -> str:
+        """Names it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
 
 
 def code_of_trials() -> str:
@@ -28,7 +41,7 @@ def fold_job(
 ) -> FitJob:
     """Fold `index` of trial `number`: the same rows for all trials, a seed of its own."""
     fold = dataset.splits.folds[index]
-    return _job(
+    return fit_job(
         dataset,
         training,
         train_rows=fold.train,
@@ -43,7 +56,7 @@ def finalist_job(
     dataset: Dataset, result: StudyResult, trial: TrialResult, *, encoders: Mapping[str, EncoderJob], root: Path
 ) -> FitJob:
     """Refit a trial's configuration on all development rows. These very weights are judged, registered and deployed."""
-    return _job(
+    return fit_job(
         dataset,
         trial.training,
         train_rows=dataset.splits.development,
@@ -54,16 +67,17 @@ def finalist_job(
     )
 
 
-def _job(
+def fit_job(
     dataset: Dataset,
     training: TrainingSettings,
     *,
     train_rows: tuple[int, int],
     test_rows: tuple[int, int] | None,
     seed: int,
-    encoder: EncoderJob,
+    encoder: StoredEncoder,
     root: Path,
 ) -> FitJob:
+    """One training on `dataset`; the encoder is part of it where the arm begins with a pre-trained one."""
     pretrained = training.agent.arm == "ft_pretrained"
     return FitJob(
         dataset_folder=dataset.folder,

@@ -22,10 +22,12 @@ from cappuccino_ml.core import (
 )
 from cappuccino_ml.encoder import LoadedEncoder, Skill, load_encoder, load_masked_model, skill_beside, transfer_encoder
 from cappuccino_ml.features import Scaler
-from cappuccino_ml.policy import AGENT_ROOMS, AgentSettings, Arm, TrainingSettings
+from cappuccino_ml.policy import AgentSettings, Arm
 from cappuccino_ml.study.dataset import load_dataset
 from cappuccino_ml.study.encoders import EncoderJob, fit_encoder
+from cappuccino_ml.study.equal_trainings import seeded_jobs
 from cappuccino_ml.study.fitting import FitJob
+from cappuccino_ml.study.jobs import StoredEncoder
 from cappuccino_ml.study.splits import Span
 from cappuccino_ml.study.transfer_grounds import Ground, TransferSettings
 from cappuccino_ml.study.variants import Variant, VariantRun, run_variants
@@ -184,10 +186,10 @@ def transfer_job(ground: Ground, *, root: Path) -> TransferJob:
 def _fit_jobs(
     ground: Ground, move: TransferJob, settings: TransferSettings, *, root: Path
 ) -> dict[tuple[str, int], FitJob]:
-    jobs = {}
+    jobs: dict[tuple[str, int], FitJob] = {}
     for variant in transfer_variants():
         arm: Arm = {_MLP: "mlp", _SCRATCH: "ft_scratch"}.get(variant.name, "ft_pretrained")  # type: ignore[assignment]
-        encoder = move if variant.name.startswith(TRANSFERRED) else ground.there
+        encoder: StoredEncoder = move if variant.name.startswith(TRANSFERRED) else ground.there
         agent = AgentSettings(
             arm=arm,
             lookback=ground.source.encoder.lookback,
@@ -195,27 +197,17 @@ def _fit_jobs(
             encoder=None if arm == "mlp" else ground.source.encoder,
             freeze_encoder=variant.name.endswith("frozen"),
         )
-        training = TrainingSettings(
+        seeded = seeded_jobs(
+            ground.target,
+            settings,
+            experiment="transfer",
             agent=agent,
-            ppo=settings.ppo.model_copy(update={"steps": settings.steps}),
-            layout=settings.layout,
-            guards=settings.guards,
-            costs=settings.costs,
-            reward=settings.reward,
+            steps=settings.steps,
+            fold=ground.fold,
+            encoder=encoder,
+            root=root,
         )
-        for seed in range(settings.seeds):
-            jobs[variant.name, seed] = FitJob(
-                dataset_folder=ground.target.folder,
-                dataset_key=ground.target.key,
-                train_rows=ground.fold.train,
-                test_rows=ground.fold.test,
-                training=training,
-                seed=derive_seed(settings.seed, "transfer", seed),
-                encoder_folder=encoder.folder if arm == "ft_pretrained" else None,
-                encoder_key=encoder.key if arm == "ft_pretrained" else None,
-                code=code_version(*AGENT_ROOMS, "study"),
-                root=root,
-            )
+        jobs |= {(variant.name, seed): job for seed, job in seeded.items()}
     return jobs
 
 

@@ -12,32 +12,23 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from cappuccino_ml.core import DataError, Settings, code_version, derive_seed
-from cappuccino_ml.environment import Costs, Guards, Layout, Reward
+from cappuccino_ml.core import DataError, code_version, derive_seed
 from cappuccino_ml.features import MarketTable
-from cappuccino_ml.policy import PPOSettings
 from cappuccino_ml.study.dataset import Dataset, freeze_dataset
 from cappuccino_ml.study.encoders import EncoderJob, EncoderPlan
+from cappuccino_ml.study.equal_trainings import EqualTrainings
 from cappuccino_ml.study.splits import Fold, Span, Splits
 
 _TEST_SHARE = 1 / 3  # of the finer bars
 
 
-class TransferSettings(Settings):
-    """What is transferred where, and at what cost. Steps and seeds are equal for all policies."""
+class TransferSettings(EqualTrainings):
+    """What is transferred where, and at what cost."""
 
     fine_timeframe: str = Field("5m", description="bars the encoder of longer ones is used on")
     fine_days: float = Field(90.0, gt=0, description="of them, at most, up to the end of the development rows")
     unseen: int = Field(3, ge=1, description="tickers kept from the encoder, the last ones; at most half of them")
     steps: int = Field(100_000, ge=1, description="environment steps of every training")
-    seeds: int = Field(5, ge=1, description="trainings of every policy")
-    net_dimension: int = Field(256, ge=8)
-    ppo: PPOSettings = Field(PPOSettings(learning_rate=7e-4), description="its `steps` are not used")
-    layout: Layout = Layout(timestamps=8, environments=8, steps=64)
-    guards: Guards = Guards()
-    costs: Costs = Costs()
-    reward: Reward = Reward()
-    seed: int = 7
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The difference of two groups of runs: over seeds, and of the agents side by side over time.
+"""The score of a group of runs, and the difference of two: over seeds, and of the agents side by side over time.
 
 An interval over seeds says how much the luck of training matters, and nothing about the luck of the rows measured on,
 which all seeds share; the interval over time does (a block bootstrap of the agents side by side).
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cappuccino_ml.core import Settings
 from cappuccino_ml.metrics import mean_interval
+from cappuccino_ml.study import ArmRun, VariantRun
 from cappuccino_ml.verdict.bootstrap import NotTestableError, paired_sharpe_test
 
 Interval = tuple[float, float]
@@ -25,6 +26,30 @@ class Difference(Settings):
     side_by_side: float | None  # the same of equal parts of all agents, which diversify; None: not testable
     over_time: Interval | None  # 95%, of that
     sentence: str
+
+
+class Score(Settings):
+    """What a group of runs came to, net of costs."""
+
+    sharpes: tuple[float, ...]  # annual, one per run
+    mean: float
+    over_seeds: Interval | None  # 95%, of the mean; None with one run
+    turnover_per_day: float
+    max_drawdown: float  # the worst run's
+    parameters: int
+
+
+def score_of(runs: Sequence[ArmRun] | Sequence[VariantRun]) -> Score:
+    """The score of finished runs; all of one agent's settings."""
+    sharpes = tuple(run.sharpe for run in runs)
+    return Score(
+        sharpes=sharpes,
+        mean=float(np.mean(sharpes)),
+        over_seeds=mean_interval(sharpes),
+        turnover_per_day=float(np.mean([run.turnover_per_day for run in runs])),
+        max_drawdown=max(run.max_drawdown for run in runs),
+        parameters=runs[0].parameters,
+    )
 
 
 def paired_difference(

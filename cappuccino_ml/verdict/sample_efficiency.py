@@ -6,26 +6,17 @@ rows measured on, which all seeds share; the interval over time does (a block bo
 
 from pathlib import Path
 
-import numpy as np
-
 from cappuccino_ml.core import Settings
-from cappuccino_ml.metrics import mean_interval
 from cappuccino_ml.policy import Arm
 from cappuccino_ml.study import Comparison, side_by_side
-from cappuccino_ml.verdict.differences import Difference, Interval, paired_difference
+from cappuccino_ml.verdict.differences import Difference, Score, paired_difference, score_of
 
 
-class Point(Settings):
-    """One arm after so many steps, net of costs."""
+class Point(Score):
+    """One arm after so many steps."""
 
     arm: Arm
     steps: int
-    sharpes: tuple[float, ...]  # annual, one per run
-    mean: float
-    over_seeds: Interval | None  # 95%, of the mean; None with one run
-    turnover_per_day: float
-    max_drawdown: float  # the worst run's
-    parameters: int
 
 
 class SampleEfficiency(Settings):
@@ -48,7 +39,11 @@ class SampleEfficiency(Settings):
 def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resamples: int = 1999) -> SampleEfficiency:
     """Judge a finished comparison whose trainings lie below `root`."""
     settings = comparison.settings
-    points = tuple(_point(comparison, arm, steps) for arm in settings.arms for steps in settings.steps)
+    points = tuple(
+        Point(arm=arm, steps=steps, **score_of(comparison.of(arm, steps)).model_dump())
+        for arm in settings.arms
+        for steps in settings.steps
+    )
     few, many = min(settings.steps), max(settings.steps)
     pairs: list[tuple[tuple[Arm, int], tuple[Arm, int]]] = []
     if {"mlp", "ft_pretrained"} <= set(settings.arms):
@@ -67,21 +62,6 @@ def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resample
         points=points,
         differences=differences,
         claim=_claim(*differences[:2], few=few, many=many) if pairs and pairs[0][1] == ("mlp", many) else "not tested",
-    )
-
-
-def _point(comparison: Comparison, arm: Arm, steps: int) -> Point:
-    runs = comparison.of(arm, steps)
-    sharpes = tuple(run.sharpe for run in runs)
-    return Point(
-        arm=arm,
-        steps=steps,
-        sharpes=sharpes,
-        mean=float(np.mean(sharpes)),
-        over_seeds=mean_interval(sharpes),
-        turnover_per_day=float(np.mean([run.turnover_per_day for run in runs])),
-        max_drawdown=max(run.max_drawdown for run in runs),
-        parameters=runs[0].parameters,
     )
 
 

@@ -5,23 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cappuccino_ml.core import Settings
-from cappuccino_ml.metrics import mean_interval
 from cappuccino_ml.study import Variant, VariantRun, runs_side_by_side
-from cappuccino_ml.verdict.differences import Difference, Interval, paired_difference
+from cappuccino_ml.verdict.differences import Difference, Score, paired_difference, score_of
 
 
-class VariantScore(Settings):
-    """One variant, net of costs."""
+class VariantScore(Score):
+    """One variant."""
 
     name: str
     factor: str
-    sharpes: tuple[float, ...]  # annual, one per run
-    mean: float
-    over_seeds: Interval | None  # 95%, of the mean; None with one run
-    turnover_per_day: float
-    max_drawdown: float  # the worst run's
-    parameters: int
     wall_s: float | None  # median over the runs that were not interrupted
     masked_r2: float | None  # of the encoder it began with; None where there was none
     against: dict[str, Difference]  # by the name of the other variant
@@ -60,17 +52,12 @@ def judge_variants(
     scores = []
     for variant in variants:
         mine = by_name[variant.name]
-        sharpes, walls = tuple(run.sharpe for run in mine), [run.wall_s for run in mine if run.wall_s is not None]
+        walls = [run.wall_s for run in mine if run.wall_s is not None]
         scores.append(
             VariantScore(
                 name=variant.name,
                 factor=variant.factor,
-                sharpes=sharpes,
-                mean=float(np.mean(sharpes)),
-                over_seeds=mean_interval(sharpes),
-                turnover_per_day=float(np.mean([run.turnover_per_day for run in mine])),
-                max_drawdown=max(run.max_drawdown for run in mine),
-                parameters=mine[0].parameters,
+                **score_of(mine).model_dump(),
                 wall_s=float(np.median(walls)) if walls else None,
                 masked_r2=(masked_r2 or {}).get(variant.name),
                 against={other: against(variant.name, other) for other in variant.against},
