@@ -32,8 +32,8 @@ from cappuccino_ml.trading import (
 )
 from cappuccino_ml.trading import release as release_ledger
 from cappuccino_pipeline.configuration import Configuration
-from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.facts import REPLAYED
+from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.supervision import (
     Wish,
