@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.command()
 def demo() -> None:
-    """Run the whole chain on simulated bars, without network or keys."""
+    """Run the whole chain: by default on simulated bars, without network or keys."""
     from cappuccino_pipeline import demo as chain  # noqa: PLC0415
 
     chain.main()

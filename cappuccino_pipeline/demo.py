@@ -1,4 +1,4 @@
-"""`make demo`: the whole chain once, through the same assets, jobs and sensor that the UI runs."""
+"""`make demo`: the whole chain once on the configured bars, through the assets, jobs and sensor that the UI runs."""
 
 import logging
 import os
@@ -162,6 +162,7 @@ def _show(cappuccino: Cappuccino, *, sensor: str, seconds: float) -> None:
         skills={name: load_encoder(job.folder, expected=None).config.skill for name, job in jobs.items()},
         study=load_study(current.folder("optuna_study")),
         validation=load_report(current.folder("validation_report")),
+        model_name=configuration.model_name,
         version=version,
         aliases=cappuccino.aliases(),
         mlflow_url=registry.facts(version)["run_url"],

@@ -17,6 +17,7 @@ from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.table_facts import table_facts
 
 NONE_YET = "none yet"
+REPLAYED = "files have no new bar at each close: materialize paper_trading_report for a session on the stored ones"
 LEDGER = "ledger.sqlite"
 REFUSED = "refused.json"
 _LATE_BARS = 3  # closed bars behind now from which the bars count as late; an hourly update leaves one or two
@@ -68,7 +69,10 @@ def fresh_until(cappuccino: Cappuccino) -> Fact:
     """How far the stored bars and features reach, and whether newer bars should be there by now."""
     bars, universe, now = table_facts(cappuccino.bars), cappuccino.configuration.universe, cappuccino.clock.now()
     if bars.last is None:
-        return Fact("data", f"{NONE_YET}; materialize ohlcv_bars, or run `make demo`", "quiet")
+        words = f"{NONE_YET}; materialize ohlcv_bars, or run `make demo`"
+        if others := _other_markets(cappuccino):
+            words += f"; there is something of {', '.join(others)}: set the CAPPUCCINO_ variables it was made with"
+        return Fact("data", words, "quiet")
     closed = bars.last + universe.bar
     features = table_facts(cappuccino.features)
     missing = "" if features.last == bars.last else f"; features until {features.last or 'never'}, re-run indicators"
@@ -81,6 +85,12 @@ def fresh_until(cappuccino: Cappuccino) -> Fact:
         words += f"; {behind // universe.bar:,} closed bars behind {'the source' if end else 'now'}"
         return Fact("data", words + missing, "warning")
     return Fact("data", words + missing, "warning" if missing else "plain")
+
+
+def _other_markets(cappuccino: Cappuccino) -> list[str]:
+    """Markets of this state folder that the variables of this shell do not ask for: a new shell has forgotten them."""
+    known = {folder.name for folder in folders(cappuccino.configuration.state / "current")}
+    return sorted(known - {cappuccino.configuration.market})
 
 
 def encoder(cappuccino: Cappuccino) -> Fact:
@@ -182,6 +192,8 @@ def session(cappuccino: Cappuccino) -> Fact:
 def trader(cappuccino: Cappuccino) -> Fact:
     """What the service that trades by the clock last said of itself in its health file, and whether it is there."""
     path, killed = cappuccino.configuration.health_file, cappuccino.configuration.kill_file.exists()
+    if not path.is_file() and cappuccino.configuration.files_folder is not None:
+        return Fact("trader", f"none; {REPLAYED}", "quiet")
     if not path.is_file():
         return Fact("trader", f"none has traded by the clock on the {cappuccino.configuration.broker} account", "quiet")
     said = read_json(path)  # as JSON: its class would import torch

@@ -33,6 +33,7 @@ from cappuccino_ml.trading import (
 from cappuccino_ml.trading import release as release_ledger
 from cappuccino_ml.trading import restrict as restrict_ledger
 from cappuccino_pipeline.configuration import Configuration
+from cappuccino_pipeline.facts import REPLAYED
 from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.supervision import (
@@ -183,7 +184,10 @@ def status(configuration: Configuration) -> list[str]:
     health = read_health(configuration.health_file)
     wrong = problems(cappuccino) or ["nothing"]
     if health is None:
-        return ["the trader has never run on this account", f"to look at: {'; '.join(wrong)}"]
+        never = "the trader has never run on this account"
+        if configuration.files_folder is not None:
+            never += f"; {REPLAYED}"
+        return [never, f"to look at: {'; '.join(wrong)}"]
     age = cappuccino.clock.now() - health.heartbeat
     facts = {
         "state": f"{health.state}{f' ({health.why})' if health.why else ''}",
@@ -210,6 +214,7 @@ def problems(cappuccino: Cappuccino) -> list[str]:
             deployment=read_deployment(configuration.deployment_record),
             wanted_version=cappuccino.wanted_version(),
             now=cappuccino.clock.now(),
+            by_clock=configuration.files_folder is None,
         )
     except CappuccinoError as error:
         return [str(error)]

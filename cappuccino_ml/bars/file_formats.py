@@ -27,6 +27,7 @@ _QUOTE_VOLUMES = {"quote_volume", "quote_asset_volume", "volume_quote"}
 _KNOWN_EXTRAS = {*_TIME_NAMES, *_BINANCE_COLUMNS, *_QUOTE_VOLUMES, "symbol", "trades", "tradecount", "trade_count"}
 # An epoch below the limit counts that many nanoseconds: in seconds 1e11 is the year 5138, in milliseconds 1973.
 _EPOCH_UNITS = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e19, 1))
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _TWELVE_HOURS = "%Y-%m-%d %I-%p"  # 2019-10-17 09-AM, as old files of CryptoDataDownload have it
 _LISTED_COLUMNS = 16
 _Columns = dict[str, list[Any]]
@@ -60,8 +61,9 @@ def read_bar_file(file: BarFile) -> pd.DataFrame:
     for column in raw.columns:
         if _plain(column) == "symbol" and len(symbols := list(raw[column].unique())) > 1:
             raise DataError(f"{path} holds bars of {_listed(symbols, ' and ')}; give each symbol a file of its own.")
-    frame = pd.DataFrame({name: raw[columns[name]] for name in BAR_COLUMNS[1:]})
-    frame.insert(0, "timestamp", _moments(raw[columns["timestamp"]], path))
+    beside = [column for column in raw.columns if _plain(column) in _TIME_NAMES and column != columns["timestamp"]]
+    frame = pd.DataFrame({name: _numbers(raw[columns[name]], path) for name in BAR_COLUMNS[1:]})
+    frame.insert(0, "timestamp", _moments(raw[columns["timestamp"]], path, beside=beside))
     return tidy_bars(frame, symbol=path.name)
 
 
@@ -77,7 +79,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if "\0" in lines[0] or lines[0].lstrip().startswith("<"):
         raise ValueError("it is not lines of values between commas")
     banner = "cryptodatadownload" in lines[0].lower() or lines[0].lower().startswith("http")
-    header = lines[1 if banner else 0].strip().split(",")
+    line = lines[1 if banner else 0].strip("\r\n")
+    if other := [name for mark, name in _OTHER_MARKS.items() if line.count(mark) > line.count(",")]:
+        raise DataError(
+            f"{path} has {other[0]} between its values; save it with commas between them, a point before decimals "
+            "and nothing between thousands, such as 2024-01-31T13:00Z,1234.5."
+        )
+    header = line.strip().split(",")
     bare = all(_is_number(field.strip('"')) for field in header)
     if bare and len(header) != len(_BINANCE_COLUMNS):
         raise ValueError(
@@ -162,18 +170,41 @@ def _listed(columns: list[Any], mark: str = ", ") -> str:
     return mark.join(str(column)[:40] for column in columns[:_LISTED_COLUMNS]) + more
 
 
-def _moments(column: pd.Series, path: Path) -> pd.Series:
-    """Times as UTC moments, whether they came as moments, text or an epoch."""
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    """The column as float64."""
+    try:
+        return column.astype("float64")
+    except (TypeError, ValueError) as error:
+        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        value = str(wrong.iloc[0] if len(wrong) else column.iloc[0])[:40]
+        raise DataError(
+            f"{path}: {column.name} is {value!r} in one of its rows, which is not a number; write numbers "
+            "with a point before decimals and nothing between thousands, such as 1234.5."
+        ) from error
+
+
+def _moments(column: pd.Series, path: Path, *, beside: list[Any]) -> pd.Series:
+    """Times as UTC moments, whether they came as moments, text or an epoch; `beside` are further columns of times."""
+    form = "ISO8601"
     try:
         if pd.api.types.is_numeric_dtype(column):
             column = pd.Series(_from_epoch(column), index=column.index)
         if pd.api.types.is_datetime64_any_dtype(column):
             return pd.to_datetime(column, utc=True)
-        half_days = column.astype("str").str.endswith(("AM", "PM")).any()
-        return pd.to_datetime(column, utc=True, format=_TWELVE_HOURS if half_days else "ISO8601")
+        if column.astype("str").str.endswith(("AM", "PM")).any():
+            form = _TWELVE_HOURS
+        return pd.to_datetime(column, utc=True, format=form)
     except (ValueError, OverflowError) as error:
+        # Day and month of 03/04/2024 cannot be told apart, so local forms are refused and never guessed.
+        text = not pd.api.types.is_numeric_dtype(column)
+        wrong = column[pd.to_datetime(column, utc=True, format=form, errors="coerce").isna()] if text else column
+        value = f"{str(wrong.iloc[0])[:40]!r}" if text and len(wrong) else _reason(error)
+        rest = (
+            f"; if {_listed(beside, ' and ')} has the rest of it, join them in one column timestamp" if beside else ""
+        )
         raise DataError(
-            f"{path}: the column {column.name} is neither ISO 8601 nor an epoch ({_reason(error)})."
+            f"{path}: the column {column.name} is neither ISO 8601 nor an epoch ({value}); write the bars' opens in "
+            f"UTC like 2024-01-31T13:00Z{rest}."
         ) from error
 
 

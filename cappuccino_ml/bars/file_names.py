@@ -10,6 +10,7 @@ from cappuccino_ml.bars.universe import TIMEFRAMES
 from cappuccino_ml.core import ConfigurationError
 
 BAR_FILE_SUFFIXES = (".parquet", ".feather", ".csv", ".csv.gz")
+_LISTED_FILES = 12
 
 _UNITS = {
     **dict.fromkeys(("S",), timedelta(seconds=1)),
@@ -83,16 +84,28 @@ def quote_of_files(folder: Path, *, tickers: Sequence[str]) -> str:
     Raises:
         ConfigurationError: no file is named after one of the tickers, or the names speak of several quotes.
     """
-    quotes = sorted({quote for file in bar_files(folder) for quote in [file.quote(tickers)] if quote})
+    files = bar_files(folder)
+    quotes = sorted({quote for file in files for quote in [file.quote(tickers)] if quote})
     if not quotes:
+        wanted = f"named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv, ticker and quote currency"
+        if not files:
+            raise ConfigurationError(
+                f"{folder} holds no Parquet, Feather or CSV file; put one for each ticker there, {wanted}."
+            )
         raise ConfigurationError(
-            f"{folder} holds no bar file named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv."
+            f"{folder} holds {listed_files(files)}, of which none is {wanted}; rename them, or set CAPPUCCINO_TICKERS "
+            f"to the tickers in their names (now {','.join(tickers)})."
         )
     if len(quotes) > 1:
         raise ConfigurationError(
             f"the files in {folder} are quoted in {', '.join(quotes)}; choose one with CAPPUCCINO_QUOTE."
         )
     return quotes[0]
+
+
+def listed_files(files: Sequence[BarFile]) -> str:
+    """The first names, for messages."""
+    return ", ".join(file.path.name for file in files[:_LISTED_FILES]) + (", ..." if len(files) > _LISTED_FILES else "")
 
 
 def suffix_of(path: Path) -> str:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from cappuccino_ml.bars.aggregate import BUILT_TIMEFRAMES, HOURLY, BuiltFromHours
 from cappuccino_ml.bars.file_formats import read_bar_file
-from cappuccino_ml.bars.file_names import BarFile, bar_files
+from cappuccino_ml.bars.file_names import BarFile, bar_files, listed_files
 from cappuccino_ml.bars.grid import bar_step, hour_text, off_grid
 from cappuccino_ml.bars.schema import BAR_COLUMNS, empty_bars, tidy_bars, times, to_datetime, to_datetime64
 from cappuccino_ml.bars.source import BarSource
 from cappuccino_ml.bars.universe import TIMEFRAMES, Universe
 from cappuccino_ml.core import ConfigurationError, DataError, digest
 
-_LISTED_FILES = 12
+_STEADY = 24  # so many equal steps in a row are bars of another length; outages leave uneven ones
 
 
 class FilesSource:
@@ -135,14 +135,16 @@ class FilesSource:
 
     def _absence(self, symbol: str, bar: timedelta | None, files: list[BarFile]) -> str:
         length = next((f" with {name} bars" for name, length in TIMEFRAMES.items() if length == bar), "")
-        held = (
-            ", ".join(file.path.name for file in files[:_LISTED_FILES]) or "no Parquet or CSV file, nor a Feather one"
-        )
+        held = listed_files(files) or "no Parquet or CSV file, nor a Feather one"
         other = next((file for file in files if file.may_hold(symbol)), None)
-        hint = "" if other is None else "; set the timeframe their names tell, or supply these bars"
+        hint = (
+            "supply it, or set CAPPUCCINO_TICKERS to the tickers you have"
+            if other is None
+            else "set the timeframe their names tell (CAPPUCCINO_TIMEFRAME), or supply these bars"
+        )
         return (
             f"{self.folder} has no file for {symbol}{length}, such as {symbol}.parquet or "
-            f"{symbol.replace('-', '')}.csv; it holds {held}{', ...' if len(files) > _LISTED_FILES else ''}{hint}."
+            f"{symbol.replace('-', '')}.csv; it holds {held}; {hint}."
         )
 
     def _parts(self, symbol: str, universe: Universe) -> "list[_Part]":
@@ -211,11 +213,28 @@ def _misfit(path: Path, part: _Part, universe: Universe) -> str | None:
         first = hour_text(part.stamps[int(off_grid(part.stamps, universe).argmax())])
         return (
             f"{path}: the bar at {first} is off the {universe.timeframe} grid; "
-            "set the timeframe these bars have, or supply bars that open on that grid in UTC."
+            "set the timeframe these bars have (CAPPUCCINO_TIMEFRAME), or supply bars that open on that grid in UTC."
         )
     if part.step is not None and part.step > step:
         return (
             f"{path} holds bars {int(part.step / np.timedelta64(1, 'm'))} minutes apart, not {universe.timeframe} "
-            "ones; set the timeframe these bars have (4h and 1d bars must open at multiples of it from 00:00 UTC)."
+            "ones; set the timeframe these bars have (CAPPUCCINO_TIMEFRAME; 4h and 1d bars must open at multiples of "
+            "it from 00:00 UTC), and have all files of one length."
+        )
+    if (start := _other_length(part.stamps, step)) is not None:
+        between = int((part.stamps[start + 1] - part.stamps[start]) / np.timedelta64(1, "m"))
+        return (
+            f"{path} mixes lengths: from {hour_text(part.stamps[start])} at least {_STEADY} bars in a row are "
+            f"{between} minutes apart, not {universe.timeframe}; supply {universe.timeframe} bars there, or remove all "
+            "rows up to the last of them."
         )
     return None
+
+
+def _other_length(stamps: NDArray[np.datetime64], step: np.timedelta64) -> int | None:
+    """The first row of a stretch of bars longer than `step`, which filling would cover up; None if there is none."""
+    steps = np.diff(stamps)
+    changes = np.flatnonzero(np.concatenate(([True], steps[1:] != steps[:-1]))) if len(steps) else np.array([], int)
+    lengths = np.diff(np.append(changes, len(steps)))
+    found = changes[(lengths >= _STEADY) & (steps[changes] > step)]
+    return int(found[0]) if len(found) else None

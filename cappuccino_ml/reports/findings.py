@@ -70,6 +70,7 @@ class Findings(Judged):
     """Results of one way through the pipeline."""
 
     skills: Mapping[str, Skill]  # by encoder: "fold-0", ..., "deployment"
+    model_name: str  # of the registered model
     version: str | None  # in the registry
     aliases: Mapping[str, str | None]  # alias -> version
     mlflow_url: str | None  # page of the registered model's run

@@ -183,10 +183,19 @@ def freshness(findings: Judged) -> str:
 def registry(findings: Findings) -> Section:
     """Version, aliases and what followed from them."""
     aliases = ", ".join(f"{alias} is version {version}" for alias, version in findings.aliases.items() if version)
-    version = f"version {findings.version}" if findings.version else "nothing was registered"
+    version = f"{findings.model_name}, version {findings.version}" if findings.version else "nothing was registered"
     blocks: list[Block] = [Facts([("model", version), ("aliases", aliases or "none set"), ("sensor", findings.sensor)])]
     if findings.mlflow_url:
         blocks.append(Link("MLflow run", findings.mlflow_url))
+    if findings.version and findings.version not in findings.aliases.values():
+        blocks.append(
+            Text(
+                f"No alias names version {findings.version}, so it does not trade on paper. A person may let it: "
+                f"`make ui`, in MLflow's model registry {findings.model_name}, version {findings.version}, the pencil "
+                "beside Aliases, challenger (docs/runbook.md).",
+                "quiet",
+            )
+        )
     return Section("Registry", blocks)
 
 

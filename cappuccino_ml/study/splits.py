@@ -63,9 +63,13 @@ def make_splits(rows: int, settings: SplitSettings) -> Splits:
     # Equal test blocks over the later half: the first fold trains on about the other half.
     block = (development[1] - development[0]) // (2 * settings.folds)
     if block <= gap:
+        needed = 2 * settings.folds * (gap + 1)
+        # All but holdout and development is fixed, and the holdout's share is rounded down.
+        fixed = rows - holdout_bars - (development[1] - development[0])
+        least = int((fixed + needed - 1) / (1 - settings.holdout_share)) + 1
         raise DataError(
             f"{rows} bars leave {max(0, development[1] - development[0])} for development, but {settings.folds} purged "
-            f"folds need {2 * settings.folds * (gap + 1)}; give a longer range of bars."
+            f"folds need {needed}; give a longer range of bars, at least {least:,} that all tickers have."
         )
     folds = []
     for index in range(settings.folds):

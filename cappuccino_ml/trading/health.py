@@ -50,7 +50,12 @@ def read_health(path: Path) -> Health | None:
 
 
 def health_problems(
-    health: Health | None, *, deployment: Deployment | None, wanted_version: str | None, now: datetime
+    health: Health | None,
+    *,
+    deployment: Deployment | None,
+    wanted_version: str | None,
+    now: datetime,
+    by_clock: bool = True,
 ) -> list[str]:
     """Why a person should look, one sentence each; nothing when all is well.
 
@@ -59,6 +64,7 @@ def health_problems(
         deployment: the record it follows; None while nothing is deployed.
         wanted_version: what the registry's aliases name, None while there is no alias.
         now: the present moment.
+        by_clock: whether the source has a new bar at each close; if not, that no trader runs is as it must be.
     """
     found = []
     deployed = deployment.version if deployment is not None else None
@@ -68,7 +74,7 @@ def health_problems(
             "last run of paper_trader_deployment"
         )
     if health is None or health.state == "STOPPED":
-        if deployed is not None:
+        if deployed is not None and by_clock:
             stopped = "has never run" if health is None else f"was stopped at {health.heartbeat:%Y-%m-%d %H:%M} UTC"
             found.append(f"version {deployed} is deployed, but the trader {stopped}: materialize paper_trader")
         return found

@@ -127,6 +127,25 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "an infinite time": ("BTC-USDT.csv", NO_ROWS + b"inf,1,1,1,1,1\n", "neither ISO 8601 nor an epoch"),
     "no time": ("BTC-USDT.csv", NO_ROWS + b"1704067200,1,1,1,1,1\n,1,1,1,1,1\n", "1 rows without a time"),
     "a word as a price": ("BTC-USDT.csv", NO_ROWS + b"1704067200,1,1,1,one,1\n", "not a number"),
+    "semicolons": (
+        "BTC-USDT.csv",
+        b"time;open;high;low;close;volume\n2024-01-01;1,5;1,5;1,5;1,5;1\n",
+        "has semicolons",
+    ),
+    "tabs": ("BTC-USDT.csv", NO_ROWS.replace(b",", b"\t"), "has tabs between its values; save it with commas"),
+    "decimal comma": ("BTC-USDT.csv", NO_ROWS + b'1704067200,1,1,1,"1,5",1\n', "close is '1,5' in one of its rows"),
+    "thousands": ("BTC-USDT.csv", NO_ROWS + b'1704067200,1,1,1,"1,234.50",1\n', "nothing between thousands"),
+    "local day": (
+        "BTC-USDT.csv",
+        NO_ROWS + b"31.01.2024 13:00,1,1,1,1,1\n",
+        "('31.01.2024 13:00'); write the bars' opens",
+    ),
+    "local noon": ("BTC-USDT.csv", NO_ROWS + b"01/31/2024 12:00 PM,1,1,1,1,1\n", "('01/31/2024 12:00 PM')"),
+    "a day beside": (
+        "BTC-USDT.csv",
+        b"Date,Time,open,high,low,close,volume\n2024-01-31,13:00,1,1,1,1,1\n",
+        "if Date has the rest of it, join them in one column timestamp",
+    ),
     "half a time of day": ("BTC-USDT.csv", NO_ROWS + b"2024-01-01 13-AM,1,1,1,1,1\n", "neither ISO 8601"),
 }
 

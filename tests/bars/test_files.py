@@ -160,9 +160,31 @@ def test_bars_further_apart_than_the_timeframe_name_the_file_and_the_way_out(tmp
         fetch(tmp_path)
 
 
-def test_the_quote_of_a_folder_is_the_one_all_names_agree_on(tmp_path: Path):
-    with pytest.raises(ConfigurationError, match=r"holds no bar file named like BTC-USD\.parquet or BTCUSD\.csv"):
+def test_a_stretch_of_longer_bars_is_refused_where_it_begins_and_not_filled(tmp_path: Path):
+    whole = bars(rows=400)
+    path = tmp_path / "BTC-USDT.csv"
+    pd.concat([whole.iloc[:100], whole.iloc[100:204:4], whole.iloc[204:]]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"mixes lengths: from 2024-01-05T04:00Z .* 240 minutes apart, not 1h; supply"):
+        fetch(tmp_path)
+    thin = whole.drop(index=[row for row in range(100, 160) if row % 5 in (1, 2)])
+    thin.to_csv(path, index=False)
+    same(fetch(tmp_path), thin.reset_index(drop=True))
+
+
+def test_a_folder_whose_names_say_no_pair_is_told_what_it_holds_and_how_to_name_it(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match=r"holds no Parquet, Feather or CSV file; put one for each ticker"):
         quote_of_files(tmp_path, tickers=("BTC",))
+    (tmp_path / "ALPHA.csv").touch()
+    for tickers in (("ALPHA",), ("BTC", "ETH")):
+        with pytest.raises(
+            ConfigurationError, match=r"holds ALPHA\.csv, .* rename them, or set CAPPUCCINO_TICKERS"
+        ) as said:
+            quote_of_files(tmp_path, tickers=tickers)
+        assert f"named like {tickers[0]}-USD.parquet or {tickers[0]}USD.csv" in str(said.value)
+        assert f"(now {','.join(tickers)})" in str(said.value)
+
+
+def test_the_quote_of_a_folder_is_the_one_all_names_agree_on(tmp_path: Path):
     for name in (
         *("BTC_USDT-1h.feather", "ethusdt-1h-2024-01.csv", "Binance_LTCUSDT_1h.csv", "UNI-USDT.parquet"),
         *("ETHFIUSDT.csv", "BTC_USDT_USDT-1h-futures.feather", "XRPEUR.csv", "BTC-EUR.txt", "notes.csv"),

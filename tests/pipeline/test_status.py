@@ -59,6 +59,27 @@ class TestWhenNothingWasEverRun:
         assert not cappuccino.configuration.dagster_home.exists()
         assert not cappuccino.configuration.mlflow_root.exists()
 
+    def test_a_shell_without_the_variables_is_told_which_markets_are_there(self, cappuccino: Cappuccino):
+        assert "CAPPUCCINO_" not in fact(cappuccino, "data").words
+        (cappuccino.configuration.state / "current" / "files-usd-1h-0a1b2c").mkdir(parents=True)
+        (cappuccino.configuration.state / "current" / cappuccino.configuration.market).mkdir()
+        words = fact(cappuccino, "data").words
+        assert words.endswith("something of files-usd-1h-0a1b2c: set the CAPPUCCINO_ variables it was made with")
+
+    def test_on_files_no_trader_is_missed_and_the_way_to_a_session_is_said(self, tmp_path: Path):
+        (tmp_path / "bars").mkdir()
+        for ticker in PAIR.tickers:
+            lines = [
+                "timestamp,open,high,low,close,volume",
+                *(f"2024-01-01T0{hour}:00Z,1,1,1,1,1" for hour in range(9)),
+            ]
+            (tmp_path / "bars" / f"{ticker}-USD.csv").write_text("\n".join(lines))
+        configuration = Configuration(
+            state=tmp_path / "state", source="files", files_folder=tmp_path / "bars", universe=PAIR
+        )
+        found = fact(Cappuccino(configuration, clock=ManualClock(NOW)), "trader")
+        assert (found.tone, "materialize paper_trading_report" in found.words) == ("quiet", True)
+
 
 class TestData:
     def fill(self, cappuccino: Cappuccino, now: datetime) -> None:

@@ -324,6 +324,7 @@ def make_findings(skills: dict[str, Skill], study: StudyResult, frame: pd.DataFr
             "skills": skills,
             "study": study,
             "validation": report(label=label, fresh=fresh, gift=gift, skilled=skilled, crossed=crossed),
+            "model_name": "cappuccino-simulated-usd-1h",
             "version": "3",
             "aliases": {},
             "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0a1b",

@@ -297,3 +297,11 @@ def test_a_verdict_has_a_page_of_its_own_that_needs_nothing_from_outside(
     assert html.index("WIN: ") < html.index("<span>1</span>Verdict") < html.index("<span>2</span>Holdout")
     for clause in findings.validation.verdict.clauses:
         assert escape(clause.description) in html
+
+
+def test_a_version_without_an_alias_comes_with_the_way_to_promote_it(make_findings: MakeFindings):
+    text = flat(page.terminal(make_findings(aliases={"champion": "2"})))
+    assert "No alias names version 3, so it does not trade on paper." in text
+    assert "registry cappuccino-simulated-usd-1h, version 3, the pencil beside Aliases, challenger" in text
+    for changes in ({"aliases": {"challenger": "3"}}, {"version": None, "mlflow_url": None}):
+        assert "No alias names" not in flat(page.terminal(make_findings(**changes)))

@@ -127,5 +127,9 @@ def test_the_number_of_rows_named_in_the_refusal_is_the_number_needed() -> None:
         make_splits(least - 1, DEFAULT)
     numbers = re.search(r"leave (\d+) for development, but 2 purged folds need (\d+);", str(caught.value))
     assert numbers is not None
+    for rows in (2, 1_000, least - 1):
+        with pytest.raises(DataError, match="longer range of bars") as said:
+            make_splits(rows, DEFAULT)
+        assert "development" not in str(said.value) or f"at least {least:,} that all tickers have" in str(said.value)
     splits = make_splits(least, DEFAULT)
     assert int(numbers[1]) < int(numbers[2]) == splits.development[1] - splits.development[0]

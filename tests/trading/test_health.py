@@ -50,3 +50,11 @@ def test_alias_and_deployment_that_differ() -> None:
 def test_a_deployed_model_that_nobody_trades() -> None:
     (problem,) = problems_of(None)
     assert "has never run" in problem
+
+
+def test_where_no_bar_comes_by_the_clock_a_trader_that_does_not_run_is_no_problem() -> None:
+    record = Deployment.model_construct(version="3")
+    for said in (None, health(state="STOPPED")):
+        assert health_problems(said, deployment=record, wanted_version="3", now=NOW, by_clock=False) == []
+    (problem,) = health_problems(None, deployment=record, wanted_version="4", now=NOW, by_clock=False)
+    assert "name version 4, but 3 is deployed" in problem
