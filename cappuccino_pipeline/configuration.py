@@ -197,6 +197,11 @@ class Configuration(Settings):
         return self.mlflow_root / "mlflow.db"
 
     @property
+    def mlflow_address_file(self) -> Path:
+        """Address of MLflow's page as it was served last; absent before."""
+        return self.mlflow_root / "address.txt"
+
+    @property
     def mlflow_uri(self) -> str:
         """SQLAlchemy address of `mlflow_database`."""
         return f"sqlite:///{self.mlflow_database}"

@@ -8,7 +8,7 @@ import psutil
 
 from cappuccino_ml.core import write_bytes
 
-PID_TAG = "cappuccino/pid"
+PID_TAG = ".dagster/cappuccino_pid"  # so that Dagster hides it: of no use to people
 _OPEN = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _MAX_RUN_HOURS = 24
 

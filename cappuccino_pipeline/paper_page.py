@@ -14,7 +14,7 @@ from cappuccino_ml.reports import pictures
 from cappuccino_ml.reports.paper import criteria_rows, paper_html
 from cappuccino_ml.trading.paper import PaperReport
 from cappuccino_ml.trading.session import EQUITY
-from cappuccino_pipeline.metadata import markdown_table
+from cappuccino_pipeline.metadata import markdown_table, mlflow_pages
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,13 @@ def _frame(report: PaperReport) -> pd.DataFrame:
     return frame.astype({"timestamp": "datetime64[us]", "quantity": "float64", "price": "float64"})
 
 
-def metadata_of(report: PaperReport, *, crowned: bool, run_url: str) -> dict[str, Any]:
-    """The numbers that a person judges a session by."""
-    facts, paid, shadow = report.session.comparison, report.execution, report.champion
+def _rounded(value: float) -> float:
+    return round(value, 3) + 0.0  # no -0.0
+
+
+def metadata_of(report: PaperReport, *, crowned: bool, facts: Mapping[str, str]) -> dict[str, Any]:
+    """The numbers that a person judges a session by; `facts` are of the model's registry version."""
+    compared, paid, shadow = report.session.comparison, report.execution, report.champion
     drifts = [
         [one.feature, f"{one.psi:.3f}", "" if one.usual is None else f"{one.usual:.3f}", one.word]
         for one in report.drift
@@ -78,22 +82,21 @@ def metadata_of(report: PaperReport, *, crowned: bool, run_url: str) -> dict[str
         "source": report.source,
         "model_version": report.session.model_version,
         "model_key": report.session.model_key,
-        "mlflow_run": dg.MetadataValue.url(run_url),
-        "decision": report.decision.outcome,
+        **mlflow_pages(facts),
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in report.decision.reasons) or "none"),
         "criteria": markdown_table(["criterion", "value", "limit", "met", "note"], criteria_rows(report.decision)),
         "thresholds": dg.MetadataValue.json(report.decision.settings.model_dump(mode="json")),
         "champion_moved": crowned,
-        "bars": facts.bars,
-        "fills": facts.fills,
-        "orders_equal_to_backtest": facts.orders_equal,
-        "return_gap_bps_per_turnover": facts.gap_bps_per_turnover,
-        "total_return": facts.total_return,
-        "max_drawdown": facts.max_drawdown,
-        "fees_quote": paid.fees,
-        "slippage_bps": paid.slippage_bps,
-        "slippage_bps_of_the_model": paid.model_slippage_bps,
-        "uptime": report.uptime.share,
+        "bars": compared.bars,
+        "fills": compared.fills,
+        "orders_equal_to_backtest": compared.orders_equal,
+        "return_gap_bps_per_turnover": _rounded(compared.gap_bps_per_turnover),
+        "total_return_percent": _rounded(100 * compared.total_return),
+        "max_drawdown_percent": _rounded(100 * compared.max_drawdown),
+        "fees_quote": _rounded(paid.fees),
+        "slippage_bps": _rounded(paid.slippage_bps),
+        "slippage_bps_of_the_model": _rounded(paid.model_slippage_bps),
+        "uptime_percent": _rounded(100 * report.uptime.share),
         "faults": dg.MetadataValue.json({**report.faults.counts, "crashes": report.faults.crashes}),
         "positions": markdown_table(
             ["symbol", "units", "value", "weight"],

@@ -260,7 +260,10 @@ class Cappuccino:
     @cached_property
     def registry(self) -> ModelRegistry:
         """The MLflow registry; its first use imports MLflow and makes the database."""
-        return ModelRegistry(self.configuration.mlflow_root, model_name=self.configuration.model_name, clock=self.clock)
+        chosen = self.configuration
+        served = chosen.mlflow_address_file
+        address = {"ui_url": served.read_text()} if served.is_file() else {}
+        return ModelRegistry(chosen.mlflow_root, model_name=chosen.model_name, clock=self.clock, **address)
 
     def finalists(self, study: "StudyResult", dataset: "Dataset") -> "dict[str, Finalist]":
         """The best trial of each side, refitted by `optuna_study`."""

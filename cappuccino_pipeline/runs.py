@@ -80,6 +80,13 @@ def _ticks(switched_on: set[str], *, now: datetime) -> tuple[Tick, ...]:
     return tuple(found)
 
 
+def called(run: dg.DagsterRun) -> str:
+    """The run's job; of a run without a job, whose name is Dagster's own, the assets it makes."""
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    return ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or "assets"
+
+
 def _run(instance: dg.DagsterInstance, record: dg.RunRecord, *, steps: bool = False) -> Run:
     run = record.dagster_run
     begun = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
@@ -88,4 +95,4 @@ def _run(instance: dg.DagsterInstance, record: dg.RunRecord, *, steps: bool = Fa
     if steps:
         stats = instance.get_run_step_stats(run.run_id)
         working = [step.step_key for step in stats if step.status == StepEventStatus.IN_PROGRESS]
-    return Run(job=run.job_name, status=run.status.value, begun=begun, ended=ended, step=", ".join(working))
+    return Run(job=called(run), status=run.status.value, begun=begun, ended=ended, step=", ".join(working))

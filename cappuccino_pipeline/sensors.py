@@ -9,6 +9,7 @@ import dagster as dg
 
 from cappuccino_ml.core import Alert, CappuccinoError
 from cappuccino_pipeline.resources import Cappuccino
+from cappuccino_pipeline.runs import called
 
 DEPLOYMENT = dg.AssetKey("paper_trader_deployment")
 REPORT = dg.AssetKey("paper_trading_report")
@@ -65,7 +66,7 @@ def run_failure_alert(context: dg.RunFailureSensorContext, cappuccino: dg.Resour
             when=cappuccino.clock.now(),
             source="run",
             reason=context.failure_event.message or "a run failed",
-            about={"job": run.job_name, "run_id": run.run_id},
+            about={"job": called(run), "run_id": run.run_id},
         )
     )
     cappuccino.alerts.close()

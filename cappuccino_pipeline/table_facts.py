@@ -20,6 +20,9 @@ def table_facts(table: LakeTable) -> TableFacts:
     entries = list(table.partitions.values())
     firsts = [entry.first for entry in entries if entry.first is not None]
     lasts = [entry.last for entry in entries if entry.last is not None]
-    span = f"{min(firsts)} to {max(lasts)}" if firsts and lasts else "no rows"
-    last = datetime.fromisoformat(max(lasts)).astimezone(UTC) if lasts else None
+    first, last = (
+        datetime.fromisoformat(text).astimezone(UTC) if text else None
+        for text in (min(firsts, default=None), max(lasts, default=None))
+    )
+    span = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC" if first and last else "no rows"
     return TableFacts(months=len(entries), rows=sum(entry.rows for entry in entries), range=span, last=last)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cappuccino_ml.core import ConfigurationError
+from cappuccino_ml.core import ConfigurationError, write_bytes
 from cappuccino_pipeline.configuration import REPOSITORY, Configuration
 from cappuccino_pipeline.dagster_home import bury_dead_runs, open_instance
 from cappuccino_pipeline.resources import Cappuccino
@@ -72,6 +72,7 @@ def serve(*, dagster_port: int, mlflow_port: int, host: str = HOST) -> None:
             f"{configuration.source} bars, {covered}; starting Dagster and MLflow ...",
             flush=True,
         )
+        write_bytes(configuration.mlflow_address_file, _url(host, mlflow_port).encode())  # for links to it
         servers += [_start_mlflow(configuration, host=host, port=mlflow_port)]
         servers += [_start_dagster(configuration, host=host, port=dagster_port)]
         _wait_until_all_answer(servers)
@@ -139,6 +140,7 @@ def _start_mlflow(configuration: Configuration, *, host: str, port: int) -> _Ser
         command += ["--allowed-hosts", "*"]  # else MLflow refuses requests that name another host than localhost
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # unused here, and costs 0.5 GB and 15 s
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",  # unused here, and would keep keys of language models
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     log = root / "server.log"

@@ -44,8 +44,8 @@ class ModelCard(Settings):
             f"| Dagster run | `{self.dagster_run_id or 'none'}` |",
             f"| created by | {self.created_by} |",
         ]
-        lines += _table("verdict", self.verdict)
-        lines += _table("metric", dict(self.metrics))
+        lines += _table("verdict", {name.replace("_", " "): value for name, value in self.verdict.items()})
+        lines += _table("metric", {name.replace("_", " "): round(value, 3) for name, value in self.metrics.items()})
         lines += _table("hyper-parameter", self.params)
         return "\n".join(lines) + "\n"
 

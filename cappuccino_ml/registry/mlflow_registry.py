@@ -211,15 +211,19 @@ class ModelRegistry:
         return target
 
     def facts(self, version: str) -> dict[str, str]:
-        """What is known of a version: its tags, `version`, `run_id` and `run_url` (a page of the MLflow UI).
+        """What is known of a version: its tags, `version`, `run_id`, and two pages of the MLflow UI: `run_url` and
+        `version_url`, where its aliases are set.
 
         Raises:
             CheckpointError: there is no such version.
         """
         found = self._version(version)
         experiment = self._client().get_experiment_by_name(self.model_name).experiment_id
-        url = f"{self._ui_url}/#/experiments/{experiment}/runs/{found.run_id}"
-        return {**found.tags, "version": version, "run_id": str(found.run_id), "run_url": url}
+        pages = {
+            "run_url": f"{self._ui_url}/#/experiments/{experiment}/runs/{found.run_id}",
+            "version_url": f"{self._ui_url}/#/models/{self.model_name}/versions/{version}",
+        }
+        return {**found.tags, "version": version, "run_id": str(found.run_id), **pages}
 
     def _version(self, version: str) -> Any:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415

@@ -84,6 +84,7 @@ def feature_correlation(*, market: MarketTable, label: str, path: Path) -> Path:
     Warm-up rows are left out; a series that never moves has no correlation and is left out of the means.
     """
     import matplotlib  # noqa: PLC0415  (0.5 s, paid only where a picture is drawn)
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
 
     schema = market.schema
     tickers, features = len(schema.tickers), len(schema.features)
@@ -112,7 +113,8 @@ def feature_correlation(*, market: MarketTable, label: str, path: Path) -> Path:
                     ink = "white" if abs(value) > 0.65 else INK
                     ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=5.5, color=ink)
         bar = left.figure.colorbar(image, ax=[left, right], fraction=0.02, pad=0.01)
-        bar.set_label("correlation; in the fields, %", fontsize=8)
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        bar.set_label("correlation, %", fontsize=8)
     return path
 
 

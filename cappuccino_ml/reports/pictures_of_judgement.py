@@ -100,13 +100,15 @@ def equity(*, frame: pd.DataFrame, candidate: str, label: str, path: Path, regim
                 label=f"{policy_name(name)} {share(end[name] - 1.0)}",
             )
         up.set_ylabel("equity / start")
+        spells = [spell for spell in regimes.spells if spell.regime in _SHADES] if regimes else []
+        for spell in spells:
+            for ax in (up, down):
+                ends = times[spell.first], times[spell.last - 1]
+                ax.axvspan(*ends, color=_SHADES[spell.regime], alpha=0.07, lw=0, zorder=0)
+        for regime in sorted({spell.regime for spell in spells}):
+            up.fill_between([], [], color=_SHADES[regime], alpha=0.25, lw=0, label=f"{regime} market")
         legend = up.legend(loc="center left", bbox_to_anchor=(1.0, 0.4), title="total return", title_fontsize=8)
         legend.get_texts()[order.index(candidate)].set_fontweight("bold")
-        for spell in regimes.spells if regimes else ():
-            if spell.regime in _SHADES:
-                for ax in (up, down):
-                    ends = times[spell.first], times[spell.last - 1]
-                    ax.axvspan(*ends, color=_SHADES[spell.regime], alpha=0.07, lw=0, zorder=0)
         for name in [*bold, *(["equal_weight"] if "equal_weight" in policies else [])]:
             lost = 100 * fall[name].to_numpy()[::step]
             down.plot(times[::step], lost, color=_COLOURS[name], lw=2 if name == candidate else 1)
@@ -256,6 +258,7 @@ def session_trades(
                 counts.append(f"{int(chosen.sum())} {side if chosen.sum() == 1 else side + 's'}")
             ax.set_title(f"{ticker}: {', '.join(counts)}", fontsize=8, fontweight="normal")
             ax.tick_params(labelsize=7)
+            ax.margins(y=0.14)  # a mark at the edge is not cut
             line_of_time(ax)
             if column >= len(tickers) - columns:
                 ax.tick_params(labelbottom=True)  # also above an empty place

@@ -104,6 +104,7 @@ def study_history(*, study: StudyResult, label: str, path: Path) -> Path:
                 values = [trial.value for trial in mine]
                 ax.scatter([trial.number for trial in mine], values, color=colour, s=42, label=arm, zorder=3)  # type: ignore[arg-type]
         if completed:
+            ax.scatter([], [], color=FAINT, s=7, label="each fold")
             best = np.maximum.accumulate([trial.value or 0.0 for trial in completed])
             ax.step([trial.number for trial in completed], best, where="post", color=INK, lw=1, label="best so far")
         pruned = [trial for trial in study.trials if trial.pruned]
@@ -115,9 +116,9 @@ def study_history(*, study: StudyResult, label: str, path: Path) -> Path:
             ax.scatter(failed, np.zeros(len(failed)), marker="x", color=INK, label="failed")
         ax.axhline(0, color=FAINT, lw=0.8)
         ax.set_xlabel("trial")
-        ax.set_ylabel("net Sharpe a year, on the folds")
+        ax.set_ylabel("net Sharpe a year")
         whole_numbers(ax)
-        ax.legend(ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        ax.legend(ncols=7, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return path
 
 

@@ -81,7 +81,7 @@ def canvas(
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield list(figure.subplots(rows, columns, squeeze=False, height_ratios=ratios, sharex=share_x).flat)
-        figure.suptitle(title, x=0.008, ha="left", fontsize=11.5, fontweight="bold")
+        figure.suptitle(title[:1].upper() + title[1:], x=0.008, ha="left", fontsize=11.5, fontweight="bold")
         figure.supxlabel(f"source of the bars: {label}", x=0.992, ha="right", fontsize=8, color=source_colour(label))
         save(figure, path)
 

@@ -32,6 +32,7 @@ from cappuccino_ml.verdict.regimes import RegimeRule, market_regimes
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 
 _REPORT = "report.json"
+_NONE_THEN = "no champion was set when this holdout was first read"
 _Columns = Mapping[str, NDArray[np.float64]]
 
 
@@ -201,7 +202,7 @@ def validate(
         incumbent_note=(
             f"the champion, model {reading.champion}, on the same bars"
             if incumbent == CHAMPION
-            else f"{no_champion}, so the better of cash and equal weight on the development rows"
+            else f"{no_champion or _NONE_THEN}, so the better of cash and equal weight on the development rows"
         ),
     )
     return report, frame

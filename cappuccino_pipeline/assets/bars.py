@@ -133,10 +133,18 @@ def ohlcv_bars(
             asset=ohlcv_bars,
             description="Bars far from their neighbours, flagged for a person. None is deleted: crashes are real.",
         ),
-    ]
+    ],
+    can_subset=True,  # else a person could not run one without loading bars again
 )
-def check_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> Iterator[dg.AssetCheckResult]:
+def check_bars(
+    context: dg.AssetCheckExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+) -> Iterator[dg.AssetCheckResult]:
     """Read the bars once and judge them four times; only the audit blocks."""
+    asked = {key.name for key in context.selected_asset_check_keys}
+    yield from (result for result in _judged(cappuccino) if result.check_name in asked)
+
+
+def _judged(cappuccino: Cappuccino) -> Iterator[dg.AssetCheckResult]:
     universe, frame = cappuccino.configuration.universe, cappuccino.covered_bars()
     report = audit_bars(frame, universe)
     # Holes that may be filled are normal and many; they are counted by symbol and listed as outages.
@@ -155,7 +163,7 @@ def check_bars(cappuccino: dg.ResourceParam[Cappuccino]) -> Iterator[dg.AssetChe
             "symbols": markdown_table(["symbol", "bars", "missing, to be filled", "without trades"], counts),
             "outages": markdown_table(["first missing bar (UTC)", "bars", "symbols"], outages[-_LISTED:]),
             "outages_count": len(outages),
-            "range": f"{report.first} to {report.last}",
+            "range": f"{report.first:%Y-%m-%d %H:%M} to {report.last:%Y-%m-%d %H:%M} UTC",
         },
     )
     ends = cappuccino.coverage[1]

@@ -8,7 +8,7 @@ from cappuccino_ml.features import check_features as check
 from cappuccino_pipeline.assets.bars import ohlcv_bars
 from cappuccino_pipeline.feature_months import fingerprint, upstream_months
 from cappuccino_pipeline.freshness import new_bars
-from cappuccino_pipeline.metadata import OWNERS, column_schema, markdown_table, picture, table_metadata
+from cappuccino_pipeline.metadata import OWNERS, Table, column_schema, markdown_table, picture, table_metadata
 from cappuccino_pipeline.partitions import MONTHS
 from cappuccino_pipeline.resources import Cappuccino, this_process
 from cappuccino_pipeline.stage_bar import Step
@@ -137,6 +137,6 @@ def features_are_current(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetCh
     )
 
 
-def _rates(missing: dict[str, float], outliers: dict[str, float]) -> dg.MarkdownMetadataValue:
+def _rates(missing: dict[str, float], outliers: dict[str, float]) -> Table:
     rows = [[name, f"{missing[name]:.3%}", f"{outliers[name]:.3%}"] for name in missing]
     return markdown_table(["feature", "missing, warm-up included", "beyond 10 spreads"], rows)

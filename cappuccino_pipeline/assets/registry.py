@@ -6,7 +6,7 @@ from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.training import training_dataset
 from cappuccino_pipeline.assets.verdict import validation_report
 from cappuccino_pipeline.jobs import NIGHTLY_TAG
-from cappuccino_pipeline.metadata import OWNERS
+from cappuccino_pipeline.metadata import OWNERS, mlflow_pages
 from cappuccino_pipeline.resources import Cappuccino
 
 
@@ -60,7 +60,7 @@ def promoted_model(
             "model_key": card.key,
             "study_key": report.study_key,
             "data_manifest": card.data_manifest,
-            "mlflow_run": dg.MetadataValue.url(facts["run_url"]),
+            **mlflow_pages(facts),
             "card": dg.MetadataValue.md(card.to_markdown()),
         }
     )
@@ -122,6 +122,6 @@ def incumbent_refit(
             "version": made,
             "shadow_sharpe": result.sharpe,
             "shadow_bars": result.bars,
-            "mlflow_run": dg.MetadataValue.url(cappuccino.registry.facts(made)["run_url"]),
+            **mlflow_pages(cappuccino.registry.facts(made)),
         }
     )

@@ -154,5 +154,5 @@ def attributions_add_up(cappuccino: dg.ResourceParam[Cappuccino]) -> dg.AssetChe
     return dg.AssetCheckResult(
         passed=all(one.adds_up for one in found),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"limit": TOLERANCE, **{f"missing_{one.arm}": one.completeness_error for one in found}},
+        metadata={"limit": TOLERANCE, **{f"missing_{one.arm}": round(one.completeness_error, 4) for one in found}},
     )

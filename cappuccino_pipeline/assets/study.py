@@ -6,7 +6,7 @@ import dagster as dg
 
 from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.training import pretrained_encoder
-from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
+from cappuccino_pipeline.metadata import OWNERS, Table, link, markdown_table, picture
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.stage_bar import Step
 
@@ -94,7 +94,7 @@ def optuna_study(
             "ranges": dg.MetadataValue.json(settings.space.model_dump(mode="json")),
             "ranges_from": _narrowing(settings.narrowing),
             **{name: picture(path) for name, path in drawn.items()},
-            "mlflow_run": dg.MetadataValue.url(page),
+            "mlflow_run": link(f"study {study.key}", page),
             "folder": dg.MetadataValue.path(str(folder)),
         }
     )
@@ -112,7 +112,7 @@ def _progress(progress: "Progress") -> dict[str, Any]:
     return {"study_key": progress.study, **counts, **{k: round(v, 2) for k, v in pace.items() if v is not None}, **best}
 
 
-def _trials(study: "StudyResult") -> dg.MarkdownMetadataValue:
+def _trials(study: "StudyResult") -> Table:
     header = ["trial", "key", "arm", "state", "net Sharpe", "folds", "turnover/day", "environment steps", "why"]
     return markdown_table(
         header,
@@ -133,12 +133,12 @@ def _trials(study: "StudyResult") -> dg.MarkdownMetadataValue:
     )
 
 
-def _importances(found: "tuple[Importance, ...]") -> dg.MarkdownMetadataValue:
+def _importances(found: "tuple[Importance, ...]") -> Table:
     header = ["parameter", "importance", "95% of chance", "trials"]
     return markdown_table(header, [[one.name, f"{one.value:.0%}", f"{one.chance:.0%}", one.trials] for one in found])
 
 
-def _narrowing(found: "Narrowing | None") -> dg.MarkdownMetadataValue:
+def _narrowing(found: "Narrowing | None") -> Table:
     header = ["study", "trial", "key", "arm", "net Sharpe"]
     rows = [[one.study, one.trial, one.key, one.arm, f"{one.value:+.2f}"] for one in (found.winners if found else ())]
     return markdown_table(header, rows)

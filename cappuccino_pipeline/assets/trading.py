@@ -4,7 +4,7 @@ import dagster as dg
 
 from cappuccino_ml.core import code_version
 from cappuccino_pipeline.assets.registry import promoted_model
-from cappuccino_pipeline.metadata import OWNERS, picture
+from cappuccino_pipeline.metadata import OWNERS, mlflow_pages, picture
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.stage_bar import Step
 
@@ -56,8 +56,9 @@ def paper_trader_deployment(
             "model_key": made.key,
             "version_before": made.previous or "none",
             "checks": dg.MetadataValue.md("\n".join(f"- {check}" for check in made.checks)),
-            "mlflow_run": dg.MetadataValue.url(cappuccino.registry.facts(made.version)["run_url"]),
-            "deployment": dg.MetadataValue.json(made.model_dump(mode="json")),
+            **mlflow_pages(cappuccino.registry.facts(made.version)),
+            "deployment": dg.MetadataValue.json(made.model_dump(mode="json", exclude={"checks", "folder"})),
+            "folder": dg.MetadataValue.path(str(made.folder)),
         }
     )
 
@@ -109,9 +110,10 @@ def paper_trading_report(
     )
     return dg.MaterializeResult(
         metadata={
-            **metadata_of(report, crowned=crowned, run_url=facts["run_url"]),
+            "decision": decision.outcome,
             "equity": picture(drawn.equity),
             "trades": picture(drawn.trades),
+            **metadata_of(report, crowned=crowned, facts=facts),
             "page": dg.MetadataValue.path(str(drawn.page)),
             "folder": dg.MetadataValue.path(str(folder)),
             "session_folder": dg.MetadataValue.path(str(held_in)),

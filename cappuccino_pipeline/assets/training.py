@@ -63,7 +63,7 @@ def training_dataset(config: DatasetForm, cappuccino: dg.ResourceParam[Cappuccin
             "gap_bars": splits.gap,
             "splits": markdown_table(["span", "first decision (UTC)", "last mark (UTC)", "bars"], rows),
             "schema_hash": market.schema.hash,
-            "bars_manifest": dataset.config.bars_manifest,
+            "bars_manifest": dataset.config.bars_manifest[:16],
             "folder": dg.MetadataValue.path(str(dataset.folder)),
         },
     )

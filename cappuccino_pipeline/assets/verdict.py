@@ -29,6 +29,7 @@ def validation_report(
     from cappuccino_ml.reports.findings import STUDY_PICTURES, drawn_in  # noqa: PLC0415
     from cappuccino_ml.reports.page import Judged, verdict_html  # noqa: PLC0415
     from cappuccino_ml.reports.pictures import verdict_pictures  # noqa: PLC0415
+    from cappuccino_ml.reports.words import policy_name  # noqa: PLC0415
     from cappuccino_ml.study import bars_identity, cross_validate, load_study, measured_trials, read_paths  # noqa: PLC0415
     from cappuccino_ml.verdict import HoldoutLedger, store_report, validate  # noqa: PLC0415
 
@@ -73,7 +74,7 @@ def validation_report(
     context.log.info(cappuccino.say(f"verdict on {report.candidate_arm}: {verdict.outcome}"))
     rows = [
         [
-            row.name,
+            policy_name(row.name),
             f"{row.performance.annual_sharpe:+.2f}",
             _interval(row.interval),
             f"{row.performance.total_return:+.1%}",
@@ -98,10 +99,11 @@ def validation_report(
         metadata={
             "source": report.label,
             "outcome": verdict.outcome,
+            **{name: picture(path) for name, path in pictures.items()},
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons) or "none"),
             "clauses": markdown_table(["clause", "condition", "value", "limit", "met"], clauses),
             "superior_trials": f"{len(report.superior.superior)} of {len(report.superior.trials)}",
-            "deflated_sharpe": report.overfitting.deflated_sharpe,
+            "deflated_sharpe_confidence": round(report.overfitting.deflated_sharpe, 3),
             "holdout": markdown_table(["policy", "net Sharpe (annual)", "95% interval", "return", "drawdown"], rows),
             "ft_against_mlp": report.ft_against_mlp.sentence if report.ft_against_mlp else "not compared",
             "what_it_could_show": verdict.power.sentence,
@@ -113,7 +115,7 @@ def validation_report(
                 ["policy", "regime", "bars", "stretches", "return", "net Sharpe (annual)", "95% interval"],
                 [
                     [
-                        result.policy,
+                        policy_name(result.policy),
                         score.regime,
                         score.bars,
                         score.stretches,
@@ -126,7 +128,6 @@ def validation_report(
                 ],
             ),
             "regime_rule": report.regimes.rule.sentence,
-            **{name: picture(path) for name, path in pictures.items()},
             "page": dg.MetadataValue.path(str(page)),
             "folder": dg.MetadataValue.path(str(folder)),
         }
@@ -138,4 +139,4 @@ def _number(value: float | None) -> str:
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    return "none" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"

@@ -106,11 +106,11 @@ class Desk:
         return next(line for line in doctor(self.cappuccino.configuration) if line.startswith("trader"))
 
 
-def open_desk(root: Path, instance: dg.DagsterInstance) -> Desk:
-    """Two months of bars, a frozen data set and versions 1 and 2 in the registry, below `root`."""
+def open_desk(root: Path, instance: dg.DagsterInstance, *, last_month: str = "2024-02") -> Desk:
+    """Two or more months of bars, a frozen data set and versions 1 and 2 in the registry, below `root`."""
     cappuccino = Cappuccino(Configuration(state=root / "state", universe=UNIVERSE, workers=1), plan=PLAN)
     desk = Desk(cappuccino, instance)
-    demo.run_job(cappuccino, instance, "update_bars", tags=months_tags(first="2024-01", last="2024-02"))
+    demo.run_job(cappuccino, instance, "update_bars", tags=months_tags(first="2024-01", last=last_month))
     job = definitions_for(cappuccino).resolve_job_def("retrain")
     assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("training_dataset")]).success
     for seed in (1, 2):

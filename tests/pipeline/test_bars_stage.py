@@ -182,3 +182,13 @@ def test_months_depend_on_as_many_before_them_as_the_filters_remember() -> None:
             reach = upstream_months(universe)
             assert set(later) <= set(months[place + 1 : place + 1 + reach])
             assert months[place + 1 : place + 2] == later[:1]
+
+
+def test_one_check_can_be_run_without_loading_bars_again(stage: Stage) -> None:
+    stage.run("2024-01", assets=("ohlcv_bars",))
+    asked, key = stage.source.asked, dg.AssetCheckKey(dg.AssetKey("ohlcv_bars"), "bars_are_fresh")
+    job = stage.definitions.resolve_implicit_global_asset_job_def()
+    only = job.get_subset(asset_selection=set(), asset_check_selection={key})
+    result = only.execute_in_process(instance=stage.instance)
+    assert [one.check_name for one in result.get_asset_check_evaluations()] == ["bars_are_fresh"]
+    assert stage.source.asked == asked

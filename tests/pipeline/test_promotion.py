@@ -9,6 +9,7 @@ import pytest
 from cappuccino_ml.trading import fills_of, read_ledger
 from cappuccino_pipeline import demo
 from cappuccino_pipeline.explain import explain
+from cappuccino_pipeline.resources import Cappuccino
 
 from .promotion_desk import PLAN, Desk, open_desk
 
@@ -134,5 +135,15 @@ def test_every_order_leads_to_its_model_verdict_data_and_run_and_every_link_can_
         assert event.asset_materialization is not None
         metadata = event.asset_materialization.metadata
         shown = cappuccino.registry.facts(str(metadata["model_version"].value))
-        assert metadata["mlflow_run"].value == shown["run_url"]
+        assert f"]({shown['run_url']})" in str(metadata["mlflow_run"].value)
+        assert f"]({shown['version_url']})" in str(metadata["mlflow_version"].value)
         assert metadata["model_key"].value == shown["model_key"]
+
+
+def test_links_lead_to_mlflow_where_it_was_served_last(desk: Desk) -> None:
+    configuration = desk.cappuccino.configuration
+    configuration.mlflow_address_file.write_text("http://127.0.0.1:5477")
+    facts = Cappuccino(configuration).registry.facts("1")
+    configuration.mlflow_address_file.unlink()
+    assert facts["version_url"] == f"http://127.0.0.1:5477/#/models/{configuration.model_name}/versions/1"
+    assert facts["run_url"].startswith("http://127.0.0.1:5477/#/experiments/")

@@ -24,7 +24,7 @@ from cappuccino_pipeline.dagster_home import open_instance
 from cappuccino_pipeline.doctor import report as doctor
 from cappuccino_pipeline.facts import Fact
 from cappuccino_pipeline.resources import Cappuccino
-from cappuccino_pipeline.runs import Orchestration, Tick, orchestration
+from cappuccino_pipeline.runs import Orchestration, Tick, called, orchestration
 
 NOW = datetime(2024, 2, 10, 7, 20, tzinfo=UTC)
 PAIR = Universe(tickers=("BTC", "ETH"))
@@ -242,6 +242,11 @@ class TestRuns:
         assert seen["running"].words.startswith("some_job at works, for ")
         assert fact(cappuccino, "running").words == "nothing"
         assert fact(cappuccino, "last run").words.startswith("some_job SUCCESS")
+
+    def test_a_run_without_a_job_is_called_after_its_assets(self):
+        keys = frozenset({dg.AssetKey("indicators"), dg.AssetKey("ohlcv_bars")})
+        assert called(dg.DagsterRun("__ASSET_JOB", asset_selection=keys)) == "indicators, ohlcv_bars"
+        assert called(dg.DagsterRun("update_bars", asset_selection=keys)) == "update_bars"
 
     def test_a_schedule_that_is_on_while_nothing_ticks_is_a_warning(self):
         on = Tick(schedule="hourly_bars", on=True, next=NOW)

@@ -194,6 +194,13 @@ def test_why_no_champion_is_to_be_beaten_is_said(case: Case) -> None:
     assert report.incumbent_note.startswith("champion version 3 has seen this holdout, so the better of cash")
 
 
+def test_a_champion_of_later_than_the_first_reading_is_said_not_to_have_been_there(case: Case) -> None:
+    case.judge()
+    case.champion = FakeActor("mlp", "champion-key", lambda t: weekly(t + 40))
+    report, _ = case.judge()
+    assert report.incumbent_note.startswith("no champion was set when this holdout was first read, so the better of")
+
+
 def test_trials_of_stopped_studies_deflate_too(case: Case) -> None:
     report, _ = case.judge(measured={"stopped": 9, "s1": 3})
     assert (report.reading.trials_so_far, report.reading.unfinished_studies) == (11, 1)
