@@ -83,7 +83,7 @@ def test_the_quote_of_files_is_the_one_their_names_agree_on(tmp_path: Path):
     folder = tmp_path / "files"
     folder.mkdir()
     variables = {"CAPPUCCINO_SOURCE": "files", "CAPPUCCINO_FILES_DIR": str(folder)}
-    with pytest.raises(ConfigurationError, match="no bar file"):
+    with pytest.raises(ConfigurationError, match="holds no Parquet"):
         read(tmp_path, **variables)
     (folder / "BTC-USDT.parquet").touch()
     (folder / "ethusdt.csv").touch()
