@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 110
+_LONGEST_WORD = 24  # longer ones, such as paths, are folded
 STYLES = {"plain": "", "quiet": "dim", "good": "bold green", "bad": "bold red", "warning": "bold yellow"}
 
 
@@ -83,12 +84,17 @@ def _table(block: Table) -> "object":
     from rich.table import Table as Grid  # noqa: PLC0415
     from rich.text import Text as Words  # noqa: PLC0415
 
+    rows = [
+        [f"> {cell}" if index in block.strong and place == 0 else cell for place, cell in enumerate(row)]
+        for index, row in enumerate(block.rows)
+    ]
     table = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=True, padding=(0, 1), header_style="bold")
     for index, name in enumerate(block.header):
-        words = index in block.left
-        table.add_column(Words(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
-    for index, row in enumerate(block.rows):
-        mark = index in block.strong
-        cells = [f"> {cell}" if mark and place == 0 else cell for place, cell in enumerate(row)]
-        table.add_row(*(Words(cell) for cell in cells), style="bold" if mark else None)
+        words, cells = index in block.left, [row[index] for row in rows]
+        # Headers and sentences may be broken between words; a word or a number never is.
+        whole = [part for cell in cells for part in cell.split()] + name.split() if words else cells
+        width = min(max(map(len, whole), default=0), _LONGEST_WORD)
+        table.add_column(Words(name), justify="left" if words else "right", min_width=width, overflow="fold")
+    for index, row in enumerate(rows):
+        table.add_row(*map(Words, row), style="bold" if index in block.strong else None)
     return table
