@@ -125,15 +125,23 @@ class Cappuccino:
         """The same source for the trader: it is asked for 20 s at most, and the simulated market has no end.
 
         Raises:
+            ConfigurationError: see `require_new_bars`.
+        """
+        self.require_new_bars()
+        chosen = self.configuration
+        source = self._venue(live=True)
+        return BuiltFromHours(source) if chosen.universe.timeframe in BUILT_TIMEFRAMES else source
+
+    def require_new_bars(self) -> None:
+        """A trader needs a source whose bars keep coming.
+
+        Raises:
             ConfigurationError: files do not grow by the hour.
         """
-        chosen = self.configuration
-        if chosen.files_folder is not None:
+        if self.configuration.files_folder is not None:
             raise ConfigurationError(
                 "CAPPUCCINO_SOURCE is files, which have no new bar at each close; trade with ccxt, alpaca or simulated."
             )
-        source = self._venue(live=True)
-        return BuiltFromHours(source) if chosen.universe.timeframe in BUILT_TIMEFRAMES else source
 
     def _venue(self, *, live: bool = False) -> BarSource:
         chosen = self.configuration

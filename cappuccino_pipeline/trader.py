@@ -106,8 +106,9 @@ def start(configuration: Configuration) -> str:
     """Start a trader in a session of its own, unless one runs, and want it from now on -> what came of it.
 
     Raises:
-        CappuccinoError: it ended at once, or did not say within two minutes how it is.
+        CappuccinoError: its source has no new bars, it ended at once, or did not say within two minutes how it is.
     """
+    Cappuccino(configuration).require_new_bars()
     with one_hand(configuration):
         running, wish = running_trader(configuration), read_wish(configuration)
         if running is not None:
@@ -152,7 +153,8 @@ def _first_words(configuration: Configuration, pid: int, since: datetime) -> Hea
             return health
         if not lives(pid, since=since):
             said = log.read_text(errors="replace").strip().splitlines()
-            raise TradingError(f"the trader ended at once: {said[-1] if said else 'it said nothing'} (see {log}).")
+            last = said[-1].removeprefix("cappuccino: ") if said else "it said nothing"
+            raise TradingError(f"the trader ended at once: {last} (see {log}).")
         time.sleep(0.2)
     raise TradingError(f"the trader, process {pid}, has said nothing for {START_TIMEOUT_S:.0f} s; see {log}.")
 

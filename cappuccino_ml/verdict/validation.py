@@ -202,7 +202,8 @@ def validate(
         incumbent_note=(
             f"the champion, model {reading.champion}, on the same bars"
             if incumbent == CHAMPION
-            else f"{_NONE_THEN if champion else no_champion}, so the better of cash and equal weight on the development rows"
+            else (_NONE_THEN if champion else no_champion)
+            + ", so the better of cash and equal weight on the development rows"
         ),
     )
     return report, frame

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cappuccino_ml.bars.universe import Universe
-from cappuccino_ml.core import ManualClock, TradingError
+from cappuccino_ml.core import ConfigurationError, ManualClock, TradingError
 from cappuccino_ml.trading import Health, Ledger, restrict
 from cappuccino_pipeline import supervision, trader
 from cappuccino_pipeline.configuration import Configuration
@@ -236,3 +236,16 @@ def test_nothing_is_restarted_while_a_person_starts_or_stops(
     with one_hand(cappuccino.configuration):
         assert keep_running(cappuccino) == ""
     assert keep_running(cappuccino)
+
+
+def test_a_source_without_new_bars_starts_no_process_and_is_never_wanted(
+    tmp_path: Path, runs: Callable[[tuple[str, ...]], None]
+) -> None:
+    runs(SLEEPS)
+    configuration = Configuration(
+        state=tmp_path, source="files", files_folder=tmp_path, universe=Universe(tickers=("BTC", "ETH"))
+    )
+    with pytest.raises(ConfigurationError, match="no new bar at each close"):
+        trader.start(configuration)
+    assert not supervision._started
+    assert read_wish(configuration) is None
