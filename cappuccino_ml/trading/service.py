@@ -1,6 +1,7 @@
 """The trading service: waits for each bar's close, follows the deployment, trades, and says how it is."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from cappuccino_ml.trading.source_feed import floor
 from cappuccino_ml.trading.state import TradingState
 
 _SAME_AGAIN = timedelta(hours=1)
+_MEASURED = re.compile(r"[+-]?\d[\d.,]* s\b")  # a time that was measured is no news
 
 
 class _HeldFeed:
@@ -286,8 +288,9 @@ class Service:
         """Tell it, unless the same was told within the hour."""
         now = self._clock.now()
         self._said = {text: when for text, when in self._said.items() if abs(now - when) < _SAME_AGAIN}
-        if reason not in self._said:
-            self._said[reason] = now
+        kind = _MEASURED.sub("# s", reason)
+        if kind not in self._said:
+            self._said[kind] = now
             version = self._follower.chosen.version if self._follower.chosen else "none"
             self._alerts.send(Alert(when=now, source="trader", reason=reason, about={"model_version": version}))
 

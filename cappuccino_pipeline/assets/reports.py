@@ -1,8 +1,9 @@
 """The reports stage: what informs people and decides nothing."""
 
 import dagster as dg
+from pydantic import Field
 
-from cappuccino_ml.core import code_version
+from cappuccino_ml.core import ConfigurationError, code_version
 from cappuccino_pipeline.assets.study import optuna_study
 from cappuccino_pipeline.assets.training import pretrained_encoder
 from cappuccino_pipeline.metadata import OWNERS, markdown_table, picture
@@ -10,6 +11,14 @@ from cappuccino_pipeline.resources import Cappuccino
 
 _EXPLAINED = "attention_report.json"
 _EXPLAINED_ROWS = 2_000  # the newest a finalist was fitted on: some hundred positions, and seconds to trade through
+
+
+class ArmsConfig(dg.Config):
+    """What may be chosen in the launch form. What was trained before is not trained again."""
+
+    mlp: bool = Field(default=True, description="the plain network")
+    ft_scratch: bool = Field(default=True, description="the encoder, learned with the policy")
+    ft_pretrained: bool = Field(default=True, description="the pre-trained encoder, fine-tuned")
 
 
 @dg.asset(
@@ -21,7 +30,7 @@ _EXPLAINED_ROWS = 2_000  # the newest a finalist was fitted on: some hundred pos
     tags={"stage": "reports"},
 )
 def ab_comparison(
-    context: dg.AssetExecutionContext, cappuccino: dg.ResourceParam[Cappuccino]
+    context: dg.AssetExecutionContext, config: ArmsConfig, cappuccino: dg.ResourceParam[Cappuccino]
 ) -> dg.MaterializeResult[None]:
     """Sample efficiency of mlp, ft_scratch and ft_pretrained: net Sharpe after so many steps, several seeds each.
 
@@ -33,6 +42,12 @@ def ab_comparison(
     from cappuccino_ml.verdict import sample_efficiency  # noqa: PLC0415
 
     configuration, dataset, settings = cappuccino.configuration, cappuccino.dataset, cappuccino.plan.comparison
+    arms = tuple(arm for arm in settings.arms if getattr(config, arm))
+    if not arms:
+        raise ConfigurationError(
+            f"no arm of {', '.join(settings.arms)} is chosen, so nothing can be compared; choose one."
+        )
+    settings = settings.model_copy(update={"arms": arms})
     folds = dataset.splits.folds
     encoders = encoder_jobs(dataset, cappuccino.plan.encoder, root=configuration.encoders_root)
     encoder = encoders[f"fold-{len(folds) - 1}"]

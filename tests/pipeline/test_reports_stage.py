@@ -11,6 +11,7 @@ from cappuccino_ml.core import read_json
 from cappuccino_ml.encoder import EncoderSettings, PretrainingSettings
 from cappuccino_ml.environment import Layout
 from cappuccino_ml.study import ComparisonSettings, EncoderPlan, SplitSettings
+from cappuccino_pipeline.assets.reports import ab_comparison
 from cappuccino_pipeline.assets.training import pretrained_encoder, training_dataset
 from cappuccino_pipeline.configuration import Configuration
 from cappuccino_pipeline.definitions import defs
@@ -76,6 +77,30 @@ def test_a_second_materialization_trains_nothing_again(stage) -> None:
     run_job(cappuccino, instance, "compare_arms")
     assert files() == before
     assert metadata(instance)["claim"].value == claim
+
+
+def test_the_launch_form_chooses_the_arms_and_trains_none_of_them_again(stage) -> None:
+    cappuccino, instance = stage
+
+    def chosen(**arms: bool) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [ab_comparison],
+            selection=[ab_comparison],
+            instance=instance,
+            resources={"cappuccino": cappuccino},
+            run_config={"ops": {"ab_comparison": {"config": arms}}},
+            raise_on_error=False,
+        )
+
+    trained = set(cappuccino.configuration.comparisons_root.rglob("*"))
+    assert chosen(ft_scratch=False, ft_pretrained=False).success
+    assert set(cappuccino.configuration.comparisons_root.rglob("*")) == trained
+    said = metadata(instance)
+    assert "ft_" not in str(said["sharpe_by_arm_and_steps"].value)
+    assert "not tested" in str(said["claim"].value)
+    refused = chosen(mlp=False, ft_scratch=False, ft_pretrained=False)
+    assert not refused.success
+    assert "no arm of mlp, ft_scratch, ft_pretrained is chosen" in str(refused.failure_data_for_node("ab_comparison"))
 
 
 def test_research_and_the_nightly_job_never_run_it() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +143,11 @@ def test_no_deployment_no_orders_and_a_withdrawn_one_stops_them(shop: Shop) -> N
 
 
 def test_p5_a_source_that_fails_is_said_and_trading_goes_on_with_the_next_bar(shop: Shop) -> None:
-    real, down = shop.feed.panel, {"now": False}
+    real, down, offs = shop.feed.panel, {"now": False}, count(11.3, 0.4)
 
     def panel(now: datetime) -> BarPanel:
         if down["now"]:
-            raise SourceError("kraken gave no usable answer.")
+            raise SourceError(f"kraken gave no usable answer, its clock is {next(offs):.1f} s off.")
         return real(now)
 
     shop.feed.panel = panel  # type: ignore[method-assign]
