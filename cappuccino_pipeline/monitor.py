@@ -191,11 +191,11 @@ def _tables(study: StudySoFar) -> list[Block]:
     ]
     return [
         Table(
-            ["trial", "arm", "state", "net Sharpe of folds", "steps", "s a fold"],
+            ["trial", "arm", "state", "net Sharpe, folds", "steps", "s/fold"],
             trials,
             left=frozenset({0, 1, 2}),
             caption="The best first. open: its generation has not ended, it may go on or be pruned. steps: of the "
-            "environment. s a fold: seconds between the ends of its folds, pauses included.",
+            "environment. s/fold: seconds between the ends of its folds, pauses included.",
         ),
         Table(["arm", "folds", "mean Sharpe", "best fold", "best trial"], arms),
     ]
