@@ -89,7 +89,7 @@ def watch_trader(context: dg.SensorEvaluationContext, cappuccino: dg.ResourcePar
     seen: dict[str, list[str]] = json.loads(context.cursor) if context.cursor else {"found": [], "told": []}
     try:
         did, found = keep_running(cappuccino), list[str]()
-    except CappuccinoError as error:
+    except (CappuccinoError, OSError) as error:  # no memory, no disk: a person must hear of it
         did, found = "", [f"the trader cannot be looked after: {error}"]
     if did:
         tell(did)

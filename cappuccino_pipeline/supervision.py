@@ -13,7 +13,7 @@ from pydantic import Field
 from cappuccino_ml.bars.alpaca_source import KEY_NAMES
 from cappuccino_ml.core import CappuccinoError, Settings, TradingError, read_settings, write_json
 from cappuccino_ml.core.files import make_folder
-from cappuccino_ml.trading import Health, TradingState, read_health, read_ledger
+from cappuccino_ml.trading import Health, TradingState, is_held, read_health, read_ledger
 from cappuccino_pipeline.configuration import REPOSITORY, Configuration
 from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
@@ -21,6 +21,10 @@ from cappuccino_pipeline.resources import Cappuccino
 COMMAND = (sys.executable, "-m", "cappuccino_pipeline", "trade")
 RESTARTS = 3  # within `WITHIN`; one that dies again has a reason that a person must find
 WITHIN = timedelta(hours=1)
+HELD = (
+    "a process holds the ledger, but none of the number and the age that its files name is there (was the machine's "
+    "clock set?); nothing is started beside it, end it by hand"
+)
 LOCK_TIMEOUT_S = 150.0  # a start waits two minutes for the first heartbeat
 
 _started: list["subprocess.Popen[bytes]"] = []  # asked after, or a long-lived parent would keep them as zombies
@@ -115,14 +119,13 @@ def keep_running(cappuccino: Cappuccino) -> str:
     try:
         with one_hand(configuration, timeout_s=0):
             wish = _wanted_and_gone(configuration)
-            if wish is None or obstacle(configuration, wish):
+            if wish is None or obstacle(configuration, wish) or is_held(configuration.ledger_file):
                 return ""
-            process = spawn(configuration)
             restarts = (*wish.restarts, now)
-            write_wish(
-                configuration,
-                wish.model_copy(update={"pid": process.pid, "began": began(process.pid), "restarts": restarts}),
-            )
+            wish = wish.model_copy(update={"restarts": restarts})
+            write_wish(configuration, wish)  # first: one that cannot be counted is not started
+            process = spawn(configuration)
+            write_wish(configuration, wish.model_copy(update={"pid": process.pid, "began": began(process.pid)}))
     except TradingError:  # a person is at it
         return ""
     lately = sum(now - when <= WITHIN for when in restarts)
@@ -137,6 +140,8 @@ def trouble(configuration: Configuration) -> list[str]:
     wish = _wanted_and_gone(configuration)
     if wish is None:
         return []
+    if is_held(configuration.ledger_file):
+        return [f"{HELD}{_last_words(configuration)}"]
     comes = obstacle(configuration, wish) or "watch_trader starts it again within a minute while Dagster runs"
     return [f"the trader is wanted, but its process is gone{_last_words(configuration)}: {comes}"]
 

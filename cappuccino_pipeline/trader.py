@@ -27,6 +27,7 @@ from cappuccino_ml.trading import (
     StoredBroker,
     TradingModel,
     health_problems,
+    is_held,
     read_deployment,
     read_health,
 )
@@ -37,6 +38,7 @@ from cappuccino_pipeline.facts import REPLAYED
 from cappuccino_pipeline.machine import began, lives
 from cappuccino_pipeline.resources import Cappuccino
 from cappuccino_pipeline.supervision import (
+    HELD,
     Wish,
     one_hand,
     read_wish,
@@ -113,15 +115,22 @@ def start(configuration: Configuration) -> str:
         running, wish = running_trader(configuration), read_wish(configuration)
         if running is not None:
             if wish is not None and wish.pid == running.pid:
-                _want(configuration, running)
+                _want(configuration, wish.pid, wish.began)
             return f"a trader runs already: {_summary(running)}"
         if wish is None or not wish.lives:
             process = spawn(configuration)
             pid, since = process.pid, began(process.pid)
         else:  # the sensor has just started it, and it has said nothing yet
             pid, since = wish.pid, wish.began
-        health = _first_words(configuration, pid, since)
-        _want(configuration, health)
+        _want(configuration, pid, since)  # first: whoever is interrupted here leaves a process that `stop` finds
+        try:
+            health = _first_words(configuration, pid, since)
+        except TradingError:
+            if wish is not None and not lives(pid, since=since):
+                write_wish(configuration, wish)
+            elif wish is None and not lives(pid, since=since):
+                configuration.wish_file.unlink()
+            raise
     return f"started: {_summary(health)}; its log is {configuration.trader_log}"
 
 
@@ -129,7 +138,7 @@ def stop(configuration: Configuration) -> str:
     """Ask the running trader to stop and wait until it has; it is not wanted any more -> what came of it.
 
     Raises:
-        TradingError: it is still there after four minutes.
+        TradingError: it is still there after four minutes, or a process that cannot be found holds the account.
     """
     with one_hand(configuration):
         running, wish = running_trader(configuration), read_wish(configuration)
@@ -140,6 +149,9 @@ def stop(configuration: Configuration) -> str:
         for pid in found:
             _end(pid)
     health = read_health(configuration.health_file)
+    if not found and is_held(configuration.ledger_file):
+        named = "" if health is None else f"; {configuration.health_file} names process {health.pid}"
+        raise TradingError(f"{HELD}{named}.")
     if not found:
         return "no trader runs"
     return f"stopped: {_summary(health)}" if health is not None else "stopped"
@@ -172,8 +184,8 @@ def _end(pid: int) -> None:
             ) from None
 
 
-def _want(configuration: Configuration, health: Health) -> None:
-    write_wish(configuration, Wish(wanted=True, asked=_now(configuration), pid=health.pid, began=began(health.pid)))
+def _want(configuration: Configuration, pid: int, since: datetime) -> None:
+    write_wish(configuration, Wish(wanted=True, asked=_now(configuration), pid=pid, began=since))
 
 
 def _now(configuration: Configuration) -> datetime:

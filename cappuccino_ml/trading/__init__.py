@@ -26,14 +26,14 @@ from cappuccino_ml.trading.following import DeploymentFollower, OneModel
 from cappuccino_ml.trading.health import Health, health_problems, read_health
 from cappuccino_ml.trading.hosts import require_paper_host
 from cappuccino_ml.trading.journal import Mode
-from cappuccino_ml.trading.ledger import Ledger, Row, read_ledger
+from cappuccino_ml.trading.ledger import Ledger, Row, is_held, read_ledger
 from cappuccino_ml.trading.limits import NO_LIMITS, Limits
 from cappuccino_ml.trading.model import ModelFailedError, TradingModel
 from cappuccino_ml.trading.open_quotes import OpenQuotes
 from cappuccino_ml.trading.orders import Order, OrderState, Status, client_order_id
 from cappuccino_ml.trading.pace import AT_ONCE, Pace
 from cappuccino_ml.trading.record import OrderTrace, faults_of, fills_of, trace_order
-from cappuccino_ml.trading.replay import Session, replay, research_act, shadow_backtest
+from cappuccino_ml.trading.replay import Session, replay, research_act, research_sizes, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 from cappuccino_ml.trading.service import Service
 from cappuccino_ml.trading.session import SessionReport, read_session, rehearse, run_session
@@ -93,6 +93,7 @@ __all__ = [
     "fills_of",
     "follow_registry",
     "health_problems",
+    "is_held",
     "model_to_trade",
     "read_deployment",
     "read_health",
@@ -103,6 +104,7 @@ __all__ = [
     "replay",
     "require_paper_host",
     "research_act",
+    "research_sizes",
     "restrict",
     "run_session",
     "shadow_backtest",

@@ -119,6 +119,18 @@ class Ledger:
         self.close()
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the ledger now, whatever any other file says of that process."""
+    lock = Path(f"{path}.lock")
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def read_ledger(path: Path) -> list[Row]:
     """All rows of a ledger, its chain verified, without its lock: its trader may go on meanwhile.
 

@@ -16,7 +16,7 @@ from cappuccino_ml.trading.feed import close_time
 from cappuccino_ml.trading.ledger import Row
 from cappuccino_ml.trading.model import TradingModel
 from cappuccino_ml.trading.record import fills_of
-from cappuccino_ml.trading.replay import Session, research_act, shadow_backtest
+from cappuccino_ml.trading.replay import Session, research_act, research_sizes, shadow_backtest
 from cappuccino_ml.trading.report import compare
 from cappuccino_ml.trading.session import EQUITY, SESSION, SessionReport
 from cappuccino_ml.trading.state import TradingState
@@ -136,6 +136,7 @@ def store_live(
                     label=label,
                     rows=own,
                     act_again=research_act(actor, table),
+                    size_again=research_sizes(actor, table),
                 ),
             )
             stamped = {"timestamp": panel.timestamps[first : last + 1]}

@@ -1,16 +1,18 @@
 """History through the trading service, bar by bar, in exact-fill mode: what the backtest must agree with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import zip_longest
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cappuccino_ml.bars.panel import BarPanel
 from cappuccino_ml.core import AllAlerts, ManualClock, TradingError
-from cappuccino_ml.environment import Act, Backtest, Book, backtest
+from cappuccino_ml.environment import Act, Backtest, Book, Positions, backtest, decide
 from cappuccino_ml.features import MarketTable
 from cappuccino_ml.trading.engine import Tick
 from cappuccino_ml.trading.feed import PanelFeed, close_time
@@ -24,6 +26,19 @@ from cappuccino_ml.trading.service import Service
 from cappuccino_ml.trading.simulated_broker import Habits, SimulatedBroker
 
 Floats = NDArray[np.float64]
+
+
+@dataclass
+class Seen:
+    """The marked book that a decision was taken on, out of the ledger."""
+
+    entries: NDArray[np.float32]
+    equity: float
+    halted: bool
+    memory: dict[str, dict[str, float]]
+
+
+SizeAgain = Callable[[Seen, int, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,20 @@ def research_act(actor: TradingModel, table: MarketTable) -> Act:
         return actor.act(table.features[t + 1 - actor.lookback : t + 1], entries)
 
     return act
+
+
+def research_sizes(actor: TradingModel, table: MarketTable) -> SizeAgain:
+    """Orders [N] that follow from (book, row of `table`, action) with the model's guards and costs."""
+
+    def sizes(seen: Seen, t: int, action: Floats) -> Floats:
+        close, entries = torch.from_numpy(table.close[t]), torch.from_numpy(seen.entries).double()
+        book = Book.fresh(capital=float(seen.equity * entries[0]), books=1, tickers=len(close))
+        book.units[0], book.halted[0] = seen.equity * entries[1:] / close, seen.halted
+        book.positions = Positions.of_one_book([seen.memory.get(symbol, {}) for symbol in table.schema.symbols])
+        wished = torch.from_numpy(action)[None]
+        return np.asarray(decide(book, wished, close, guards=actor.guards, costs=actor.costs)[0].numpy())
+
+    return sizes
 
 
 def shadow_backtest(

@@ -9,7 +9,7 @@ from cappuccino_ml.environment import Backtest, Costs, per_ticker
 from cappuccino_ml.metrics import annual_sharpe, max_drawdown, sharpe_standard_error, total_return
 from cappuccino_ml.trading.deviations import ActAgain, Deviation, deviations
 from cappuccino_ml.trading.ledger import Row
-from cappuccino_ml.trading.replay import Session
+from cappuccino_ml.trading.replay import Session, SizeAgain
 
 _ONE_LOT = 1.5  # lots: two float64 accounts may round one order to neighbouring lots
 
@@ -41,7 +41,14 @@ class Comparison(Settings):
 
 
 def compare(
-    session: Session, backtest: Backtest, *, costs: Costs, label: str, rows: Sequence[Row], act_again: ActAgain
+    session: Session,
+    backtest: Backtest,
+    *,
+    costs: Costs,
+    label: str,
+    rows: Sequence[Row],
+    act_again: ActAgain,
+    size_again: SizeAgain,
 ) -> Comparison:
     """Compare order by order and as returns.
 
@@ -52,6 +59,7 @@ def compare(
         label: passed through to the report.
         rows: of the session's ledger, to explain orders that differ.
         act_again: the research path's action for (row, portfolio entries), to the same end.
+        size_again: its orders for (book, row, action), to the same end.
 
     Raises:
         TradingError: the two do not cover the same bars.
@@ -71,7 +79,15 @@ def compare(
         hours=len(differs) * session.bar.total_seconds() / 3600,
         orders_equal=not differs.any(),
         differing_bars=int(differs.any(-1).sum()),
-        deviations=deviations(session, backtest, differs=differs, rows=rows, act_again=act_again),
+        deviations=deviations(
+            session,
+            backtest,
+            differs=differs,
+            lots=_ONE_LOT * increments,
+            rows=rows,
+            act_again=act_again,
+            size_again=size_again,
+        ),
         fills=int(np.count_nonzero(session.orders)),
         backtest_fills=int(np.count_nonzero(backtest.orders)),
         turnover=turnover,

@@ -21,7 +21,7 @@ from cappuccino_ml.core import (
 from cappuccino_ml.features import WARM_UP_BARS, MarketTable
 from cappuccino_ml.trading.ledger import Ledger
 from cappuccino_ml.trading.model import TradingModel
-from cappuccino_ml.trading.replay import replay, research_act, shadow_backtest
+from cappuccino_ml.trading.replay import replay, research_act, research_sizes, shadow_backtest
 from cappuccino_ml.trading.report import Comparison, compare
 
 LEDGER = "ledger.sqlite"
@@ -104,6 +104,7 @@ def run_session(
                     label=label,
                     rows=rows,
                     act_again=research_act(actor, table),
+                    size_again=research_sizes(actor, table),
                 ),
             )
             pd.DataFrame(
@@ -150,6 +151,7 @@ def rehearse(
             label="rehearsal",
             rows=list(ledger.rows()),
             act_again=research_act(model, table),
+            size_again=research_sizes(model, table),
         )
     if not found.orders_equal:
         raise TradingError(f"{found.differing_bars} of {found.bars} bars differ; {found.deviations[0].sentence}")

@@ -228,6 +228,49 @@ def test_a_start_waits_for_a_restarted_process_that_has_said_nothing_yet(
     assert (wish.lives, wish.restarts) == (True, ()), "a person has asked for it anew"
 
 
+def test_p12_a_stop_ends_what_an_interrupted_start_has_started(
+    cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Health:
+        raise KeyboardInterrupt
+
+    runs(SLEEPS)
+    monkeypatch.setattr(trader, "_first_words", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trader.start(cappuccino.configuration)
+    (process,) = supervision._started
+    assert trader.stop(cappuccino.configuration) == "stopped"
+    assert process.poll() is not None
+
+
+def test_a_trader_whose_age_seems_wrong_after_a_clock_was_set_gets_no_second_one_and_stop_does_not_say_none_runs(
+    cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None]
+) -> None:
+    runs(SLEEPS)
+    want(cappuccino)
+    with Ledger(cappuccino.configuration.ledger_file):
+        assert keep_running(cappuccino) == ""
+        assert "a process holds the ledger" in trouble(cappuccino.configuration)[0]
+        with pytest.raises(TradingError, match="a process holds the ledger"):
+            trader.stop(cappuccino.configuration)
+    assert supervision._started == []
+
+
+def test_restarts_that_cannot_be_counted_are_not_made_but_told(
+    cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    runs(DIES)
+    want(cappuccino)
+    monkeypatch.setattr(supervision, "write_wish", full)
+    cursor = look(cappuccino)
+    assert supervision._started == []
+    look(cappuccino, cursor)
+    assert any("cannot be looked after" in reason for reason in alerts(cappuccino))
+
+
 def test_nothing_is_restarted_while_a_person_starts_or_stops(
     cappuccino: Cappuccino, runs: Callable[[tuple[str, ...]], None]
 ) -> None:

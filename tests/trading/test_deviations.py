@@ -1,14 +1,26 @@
 """Every order unlike the backtest's is explained by the ledger or by the book, or counted as unexplained."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from cappuccino_ml.environment import Costs
 from cappuccino_ml.features import MarketTable
-from cappuccino_ml.trading import Comparison, Habits, Ledger, compare, replay, research_act, shadow_backtest
+from cappuccino_ml.trading import (
+    Comparison,
+    Habits,
+    Ledger,
+    compare,
+    replay,
+    research_act,
+    research_sizes,
+    shadow_backtest,
+)
+from cappuccino_ml.trading.deviations import _BarFacts, _from_ledger, _why_idle
 from cappuccino_ml.trading.ledger import Row
 
 from .conftest import FIRST, FakeActor, Floats, make_panel
@@ -34,6 +46,8 @@ def held(
     odd_from: int = 10**9,
     slippage_bps: float = 3.0,  # of the venue; the backtest expects 3
     cut_at: int | None = None,
+    tripled_from: int | None = None,
+    decided_so: bool = False,  # ... or only filled so
 ) -> Comparison:
     """A session of an actor that may turn odd, on a venue with habits, beside the sound actor's backtest."""
     panel, sound = make_panel(seed=3, bars=FIRST + BARS + 2, filled=0.0), FakeActor()
@@ -48,9 +62,20 @@ def held(
         sent = [row.payload.get("symbol") != session.symbols[column] for row in rows]
         rows = [row for row, ours in zip(rows, sent, strict=True) if ours or row.payload["bar_close"] != close]
         rows.append(Row(rows[-1].seq + 1, rows[-1].at, "cut_short", {"bar_close": close}))
+    if tripled_from is not None:
+        session.orders[tripled_from:] *= 3
+        session.decided[tripled_from:] *= 3 if decided_so else 1
     table = MarketTable.from_panel(panel)
     backtest = shadow_backtest(actor=sound, table=table, first=FIRST, last=FIRST + BARS)
-    return compare(session, backtest, costs=sound.costs, label="toy", rows=rows, act_again=research_act(sound, table))
+    return compare(
+        session,
+        backtest,
+        costs=sound.costs,
+        label="toy",
+        rows=rows,
+        act_again=research_act(sound, table),
+        size_again=research_sizes(actor, table),
+    )
 
 
 def test_partial_fills_and_rejections_are_explained_by_the_ledger_and_what_follows_by_the_book(tmp_path: Path) -> None:
@@ -85,6 +110,30 @@ def test_fills_at_other_prices_explain_later_sizes_but_no_odd_action(tmp_path: P
     assert "other prices or fees" in found.deviations[0].cause
     odd = held(tmp_path / "odd", slippage_bps=20.0, odd_from=12)
     assert any("asked again with this book" in one.cause for one in odd.deviations if not one.explained)
+
+
+@pytest.mark.parametrize("decided_so", [False, True])
+def test_a_wrong_size_is_not_explained_by_the_right_action_on_another_book(tmp_path: Path, decided_so: bool) -> None:
+    found = held(tmp_path, slippage_bps=20.0, tripled_from=12, decided_so=decided_so)
+    assert found.deviations[0].explained
+    wrong = [one.sentence for one in found.deviations if not one.explained]
+    assert len(wrong) > 3
+    assert ("the same action on this book is an order of" if decided_so else "was decided, but") in wrong[0]
+
+
+def test_an_order_filled_whole_is_not_explained_by_a_refusal_after_it() -> None:
+    order = {"filled": "2", "quantity": "2", "reason": "", "path": ["FILLED"]}
+    known = _BarFacts(entries=np.zeros(2, np.float32), refused="the broker is silent", orders={"BTC/USD": [order]})
+    assert _from_ledger(known, symbol="BTC/USD", ours=2.0, theirs=1.0) == ""
+    assert _from_ledger(known, symbol="ETH/USD", ours=0.0, theirs=1.0).startswith("cut off")
+
+
+def test_a_stop_long_after_a_close_does_not_explain_that_nothing_was_decided() -> None:
+    close, hour = datetime(2026, 1, 1, 10, tzinfo=UTC), timedelta(hours=1)
+    late = [(close + timedelta(minutes=30), "the trader was stopped"), (close + timedelta(minutes=31), "")]
+    assert _why_idle(late, begin=close, bar=hour) == ""
+    assert _why_idle([(close - hour, "the trader was stopped"), *late[1:]], begin=close, bar=hour)
+    assert _why_idle([(close + timedelta(seconds=3), "the trader was stopped")], begin=close, bar=hour)
 
 
 def test_an_order_that_a_dead_process_did_not_send_is_explained(tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ from cappuccino_ml.core import TradingError
 from cappuccino_ml.environment import Costs, Guards
 from cappuccino_ml.features import CONTEXT_BARS, MarketTable
 from cappuccino_ml.policy import Actor
-from cappuccino_ml.trading import Comparison, Ledger, Row, Session, compare, replay, research_act, shadow_backtest
+from cappuccino_ml.trading import (
+    Comparison,
+    Ledger,
+    Row,
+    Session,
+    compare,
+    replay,
+    research_act,
+    research_sizes,
+    shadow_backtest,
+)
 
 from .agents import ARMS, store_agent
 from .conftest import FIRST, FakeActor, make_panel
@@ -24,7 +34,15 @@ def beside(actor: FakeActor, session: Session, panel: BarPanel, rows: Sequence[R
     """The session compared with `actor`'s backtest of the same bars."""
     table = MarketTable.from_panel(panel)
     backtest = shadow_backtest(actor=actor, table=table, first=session.first, last=session.first + len(session.orders))
-    return compare(session, backtest, costs=actor.costs, label="toy", rows=rows, act_again=research_act(actor, table))
+    return compare(
+        session,
+        backtest,
+        costs=actor.costs,
+        label="toy",
+        rows=rows,
+        act_again=research_act(actor, table),
+        size_again=research_sizes(actor, table),
+    )
 
 
 def both(actor: FakeActor, *, seed: int, filled: float = 0.05, bars: int = 30) -> tuple[Session, Comparison]:
