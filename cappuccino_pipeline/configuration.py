@@ -198,7 +198,7 @@ class Configuration(Settings):
 
     @property
     def mlflow_address_file(self) -> Path:
-        """Address of MLflow's page as it was served last; absent before."""
+        """Address of MLflow's page as it was served last; absent before, and after a port that any free one was."""
         return self.mlflow_root / "address.txt"
 
     @property

@@ -77,7 +77,7 @@ FULL_SPACE = SMALL_SPACE.model_copy(
 
 def plan_for(budget: str, *, seed: int, search: Search = "budget") -> Plan:
     """`small` fits the demo's five minutes on two cores; `full` took 49 minutes on two shared cores with
-    three years of real bars.
+    2.7 years of real hourly bars.
 
     `search` chooses the ranges: the budget's own, or a preset of the complete ones, which want a larger budget.
     """

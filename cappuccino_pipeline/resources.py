@@ -288,10 +288,9 @@ class Cappuccino:
         return found
 
     def champion(self, dataset: "Dataset") -> "tuple[Actor | None, str]":
-        """What passed paper and is to be beaten, read back from the registry and verified; else None.
+        """What passed paper and is to be beaten, read back from the registry and verified; else None and why.
 
         A champion that was fitted on bars of this data set's holdout cannot be judged on it: it does not count here.
-        The words are for a verdict without it, one whose holdout was read before it became champion among them.
         """
         from cappuccino_ml.policy import Actor  # noqa: PLC0415 - imports torch
 
@@ -301,7 +300,7 @@ class Cappuccino:
         champion = Actor.load(self.download(version))
         if champion.config.trained_until >= dataset.time(dataset.splits.holdout[0]):
             return None, f"champion version {version} was fitted on bars of this holdout"
-        return champion, f"this holdout was first read before version {version} was the champion"
+        return champion, ""
 
     def download(self, version: str) -> Path:
         """A registered version's folder, every file checked against its manifest."""

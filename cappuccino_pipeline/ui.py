@@ -50,6 +50,7 @@ def serve(*, dagster_port: int, mlflow_port: int, host: str = HOST) -> None:
     configuration = Configuration.read()
     if warning := exposure_warning(host):
         print(warning, file=sys.stderr, flush=True)
+    passing = mlflow_port == 0
     dagster_port = _free_port(dagster_port, host=host, option="--dagster-port")
     mlflow_port = _free_port(mlflow_port, host=host, option="--mlflow-port")
     lock = FileLock(configuration.dagster_home.with_name(".ui.lock"))
@@ -84,6 +85,8 @@ def serve(*, dagster_port: int, mlflow_port: int, host: str = HOST) -> None:
         print("stopping ...", flush=True)
     finally:
         _stop_all(servers)
+        if passing:  # this port will not come again, so later links are better off with the default
+            configuration.mlflow_address_file.unlink(missing_ok=True)
         lock.release()
 
 

@@ -225,8 +225,8 @@ def _misfit(path: Path, part: _Part, universe: Universe) -> str | None:
         between = int((part.stamps[start + 1] - part.stamps[start]) / np.timedelta64(1, "m"))
         return (
             f"{path} mixes lengths: from {hour_text(part.stamps[start])} at least {_STEADY} bars in a row are "
-            f"{between} minutes apart, not {universe.timeframe}; supply {universe.timeframe} bars there, or remove all "
-            "rows up to the last of them."
+            f"{between} minutes apart, not {universe.timeframe}; supply {universe.timeframe} bars there, or keep the "
+            "rows before them only, or those after them."
         )
     return None
 

@@ -174,19 +174,18 @@ def study_ranges(*, study: StudyResult, label: str, path: Path) -> Path:
     """Of every parameter asked: the range, the values of all trials, and what `best` ranges would keep of it."""
     winners = _best(study.completed)
     space = study.settings.space
-    narrower = narrow(space, winners) if winners else space
     asked = {name for trial in study.completed for name in trial.params}
-    whole, kept = _options(space), _options(narrower)
+    whole, kept = _options(space), kept_by_best(space, winners)
     names = [name for name in whole if name in asked][::-1]
     title = f"Where the best {len(winners)} of {len(study.completed)} completed trials lie"
     with canvas(path=path, label=label, title=title, height=max(2.4, 1.1 + 0.27 * len(names))) as (ax,):
         texts = []
         for row, name in enumerate(names):
             ends, place = _ruler(name, whole[name], space)
-            span = [place(value) for value in kept[name]]
             ax.plot([0, 1], [row, row], color=OTHERS, lw=7, solid_capstyle="butt", zorder=1)
-            if _is_span(name, space):
-                ax.plot([min(span), max(span)], [row, row], color=BLUE, lw=7, alpha=0.45, solid_capstyle="butt")
+            if name in kept:
+                span = [place(value) for value in kept[name]]
+                ax.plot(span, [row, row], color=BLUE, lw=7, alpha=0.45, solid_capstyle="butt")
             for trial in (trial for trial in study.completed if name in trial.params):
                 best = trial in winners
                 colour, size = (ARMS[trial.arm], 26) if best else (FAINT, 9)
@@ -204,6 +203,16 @@ def study_ranges(*, study: StudyResult, label: str, path: Path) -> Path:
         ax.plot([], [], color=BLUE, lw=7, alpha=0.45, label="range that `best` keeps")
         ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.4, 1.0), columnspacing=1.0, handletextpad=0.4)
     return path
+
+
+def kept_by_best(space: SearchSpace, winners: Sequence[TrialResult]) -> dict[str, tuple[Any, Any]]:
+    """The part of each range of `space` that `best` keeps: it narrows the complete range, a tenth of which it adds."""
+    spans = [name for name in _options(space) if _is_span(name, space)]
+    complete = space.model_copy(update={name: SearchSpace.model_fields[name].default for name in spans})
+    narrower = narrow(complete, winners) if winners else complete
+    ends = {name: tuple(zip(getattr(space, name), getattr(narrower, name), strict=True)) for name in spans}
+    kept = {name: (max(low), min(high)) for name, (low, high) in ends.items()}
+    return {name: (low, high) for name, (low, high) in kept.items() if low <= high}
 
 
 def _options(space: SearchSpace) -> dict[str, tuple[Any, ...]]:

@@ -50,10 +50,12 @@ def sample_efficiency(comparison: Comparison, *, root: Path, seed: int, resample
         pairs.append((("ft_pretrained", few), ("mlp", many)))
         pairs.append((("mlp", many), ("mlp", few)))
         pairs += [(("ft_pretrained", steps), ("mlp", steps)) for steps in settings.steps]
+    tested = bool(pairs)
+    if set(settings.arms) == {"mlp", "ft_scratch"}:
+        pairs += [(("ft_scratch", steps), ("mlp", steps)) for steps in settings.steps]
     if {"ft_scratch", "ft_pretrained"} <= set(settings.arms):
         pairs += [(("ft_pretrained", steps), ("ft_scratch", steps)) for steps in settings.steps]
     differences = tuple(_difference(comparison, *pair, root=root, seed=seed, resamples=resamples) for pair in pairs)
-    tested = bool(pairs) and pairs[0][1] == ("mlp", many)
     untested = "whether a pre-trained encoder learns with fewer steps is not tested: that takes mlp and ft_pretrained"
     return SampleEfficiency(
         label=comparison.label,

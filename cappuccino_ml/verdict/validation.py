@@ -32,7 +32,7 @@ from cappuccino_ml.verdict.regimes import RegimeRule, market_regimes
 from cappuccino_ml.verdict.superior import SuperiorSet, superior_set
 
 _REPORT = "report.json"
-_NONE_THEN = "no champion was set when this holdout was first read"
+_NONE_THEN = "no champion could be judged when this holdout was first read"
 _Columns = Mapping[str, NDArray[np.float64]]
 
 

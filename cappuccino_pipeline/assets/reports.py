@@ -82,7 +82,9 @@ def ab_comparison(
             "source": judged.label,
             "claim": judged.claim,
             "sharpe_by_arm_and_steps": markdown_table(header, rows),
-            "differences": dg.MetadataValue.md("\n".join(f"- {one.sentence}" for one in judged.differences)),
+            "differences": dg.MetadataValue.md(
+                "\n".join(f"- {one.sentence}" for one in judged.differences) or "none: that takes two arms"
+            ),
             "bars_measured": judged.bars,
             "encoder_masked_r2": round(judged.encoder_r2[0], 3),
             "curves": picture(pictures.sample_efficiency(judged=judged, path=reports / "ab_comparison.png")),

@@ -98,6 +98,9 @@ def test_the_launch_form_chooses_the_arms_and_trains_none_of_them_again(stage) -
     said = metadata(instance)
     assert "ft_" not in str(said["sharpe_by_arm_and_steps"].value)
     assert "not tested" in str(said["claim"].value)
+    assert "none" in str(said["differences"].value)
+    assert chosen(ft_pretrained=False).success
+    assert "ft_scratch at" in str(metadata(instance)["differences"].value)
     refused = chosen(mlp=False, ft_scratch=False, ft_pretrained=False)
     assert not refused.success
     assert "no arm of mlp, ft_scratch, ft_pretrained is chosen" in str(refused.failure_data_for_node("ab_comparison"))

@@ -1,7 +1,9 @@
 """Where the pages listen: on this machine unless a person opens them, and then not without a warning."""
 
 import inspect
+import signal
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import typer
 from cappuccino_ml.core import ConfigurationError
 from cappuccino_pipeline import ui
 from cappuccino_pipeline.cli import app
+from cappuccino_pipeline.configuration import Configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,3 +55,26 @@ def test_no_other_file_names_the_address_of_every_interface():
 )
 def test_the_printed_address_is_one_that_answers_here(host: str, url: str):
     assert ui._url(host, 7) == url
+
+
+@pytest.mark.parametrize("asked", [0, None])
+def test_the_address_of_a_port_that_any_free_one_was_is_forgotten_at_the_end(
+    asked: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("CAPPUCCINO_STATE", str(tmp_path))
+    seen = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(configuration: Configuration, *, host: str, port: int) -> None:
+        seen.append((configuration.mlflow_address_file, configuration.mlflow_address_file.read_text(), port))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ui, "_start_mlflow", stop)
+    monkeypatch.setattr(ui, "open_instance", lambda _: nullcontext())  # making its databases takes seconds
+    monkeypatch.setattr(ui, "bury_dead_runs", lambda _: None)
+    ui.serve(dagster_port=0, mlflow_port=ui._free_port(0, host=ui.HOST, option="") if asked is None else asked)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    ((address, said, port),) = seen
+    assert said == f"http://127.0.0.1:{port}"
+    assert address.is_file() is (asked is None)

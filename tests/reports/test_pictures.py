@@ -15,7 +15,8 @@ from PIL import Image
 from cappuccino_ml.features import FEATURES
 from cappuccino_ml.reports import pictures, style
 from cappuccino_ml.reports.findings import PICTURES, STUDY_PICTURES
-from cappuccino_ml.study import Importance, Pruned
+from cappuccino_ml.reports.pictures_of_study import kept_by_best
+from cappuccino_ml.study import Importance, Pruned, SearchSpace, narrow, preset
 from cappuccino_ml.verdict import Point, SampleEfficiency
 
 from .attributions import make_attribution
@@ -174,6 +175,17 @@ def test_the_ranges_name_every_parameter_asked_with_its_ends(study: Any, texts: 
         "turnover_penalty  (0.0, 0.0002, 0.001)",
         "stop_loss  (0.0, 0.05, 0.1, 0.2)",
     }
+
+
+def test_the_blue_part_of_a_range_is_what_best_would_keep_of_it(study: Any):
+    asked = SearchSpace(learning_rate=(5e-4, 1e-3), gamma=(0.9, 0.97), epochs=(3, 5), lookback=(1, 8))
+    wins = [study.trials[0].model_copy(update={"params": {"learning_rate": 7e-4, "gamma": 0.91, "epochs": 5}})]
+    kept, best = kept_by_best(asked, wins), narrow(preset(asked, "best"), wins)
+    assert best.learning_rate[0] < 5e-4  # a tenth of the complete range is wider than all that was asked
+    assert kept["learning_rate"] == (5e-4, 1e-3)
+    assert kept["gamma"] == (0.9, best.gamma[1])
+    assert kept["epochs"] == (best.epochs[0], 5) == (4, 5)
+    assert kept["lookback"] == (1, 8)
 
 
 def test_pruned_trials_are_counted_by_side(study: Any, texts: list[str], tmp_path: Path):

@@ -198,7 +198,7 @@ def test_a_champion_of_later_than_the_first_reading_is_said_not_to_have_been_the
     case.judge()
     case.champion = FakeActor("mlp", "champion-key", lambda t: weekly(t + 40))
     report, _ = case.judge()
-    assert report.incumbent_note.startswith("no champion was set when this holdout was first read, so the better of")
+    assert report.incumbent_note.startswith("no champion could be judged when this holdout was first read, so")
 
 
 def test_trials_of_stopped_studies_deflate_too(case: Case) -> None:
