@@ -1,6 +1,7 @@
 """A trader that is wanted and has died is started again, within limits, and never past what a person has to remove."""
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,14 @@ from cappuccino_pipeline.supervision import Wish, keep_running, one_hand, read_w
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 DIES = (sys.executable, "-c", "raise SystemExit(1)")
+
+
+@pytest.fixture(autouse=True)
+def children_heed_term() -> Iterator[None]:
+    """Children inherit an ignored TERM, and Dagster ignores it here where this suite was started with INT ignored."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
