@@ -113,13 +113,12 @@ def _progress(progress: "Progress") -> dict[str, Any]:
 
 
 def _trials(study: "StudyResult") -> Table:
-    header = ["trial", "key", "arm", "state", "net Sharpe", "folds", "turnover/day", "environment steps", "why"]
+    header = ["trial", "arm", "state", "net Sharpe", "folds", "turnover/day", "steps", "why", "key"]
     return markdown_table(
         header,
         [
             [
                 trial.number,
-                trial.key,
                 trial.arm,
                 trial.state,
                 "" if trial.value is None else f"{trial.value:+.2f}",
@@ -127,6 +126,7 @@ def _trials(study: "StudyResult") -> Table:
                 f"{trial.turnover_per_day:.2f}",
                 f"{trial.steps:,}",
                 trial.error or (f"below the median {trial.pruned.median:+.2f}" if trial.pruned else ""),
+                trial.key,
             ]
             for trial in study.trials
         ],
