@@ -78,7 +78,7 @@ def deviations(
     """
     rows, found, since = list(rows), list[Deviation](), ""
     facts, idle = _by_bar(rows, session), _idle(rows)
-    unlike = np.flatnonzero(np.abs(session.equity / backtest.equity - 1) > _SAME_EQUITY)
+    unlike = 1 + np.flatnonzero(np.abs(session.equity / backtest.equity - 1)[1:] > _SAME_EQUITY)  # both begin alike
     for k, column in np.argwhere(differs).tolist():
         known, symbol = facts.get(session.close_of(k), _BarFacts()), session.symbols[column]
         ours, theirs = float(session.orders[k, column]), float(backtest.orders[k, column])
